@@ -193,10 +193,12 @@ def _contents(t):
 # %% ../../nbs/core/01_data.ipynb #dfb7a847
 @patch
 def texts(self:Records,
-    ids=None, # Ids, or None for all
+    ids=None, # Ids; None: all
+    rows=None, # Row numbers instead of ids; they may repeat
 ) -> list: # Strings: title, line break, text; or the text alone where there is no title
     "What a model reads of each document"
-    t = self.table if ids is None else self.table.take(self.rows(ids))
+    if ids is not None: rows = self.rows(ids)
+    t = self.table if rows is None else self.table.take(rows)
     return _contents(t).to_pylist()
 
 @patch

@@ -368,14 +368,47 @@ def concat(cls:Run,
     return runs[0]._like(query_ids=pa.chunked_array([p.query_ids for p in parts]), offsets=offsets, doc_ids=doc_ids,
                          codes=np.concatenate(codes), values=np.concatenate([p.scores for p in parts]))
 
+# %% ../../nbs/core/02_runs.ipynb #6fc3fb7f
+@patch
+def doc_rows(self:Run,
+    rows=slice(None), # Which rows of the run; all, unless said otherwise
+) -> np.ndarray: # int64
+    "The row numbers in `docs` of the documents of a run"
+    if self.docs is None: raise ValueError(f'{self!r} does not know its documents: Run.read(path, docs=…), or run.attach(docs=…)')
+    codes = self.codes[rows].astype(np.int64)
+    if self.doc_ids is self.docs.ids: return codes
+    used,at = np.unique(codes, return_inverse=True)
+    return self.docs.rows(self.doc_ids.take(pa.array(used)))[at]
+
+@patch
+def texts(self:Run,
+    rows=slice(None), # Which rows of the run; all, unless said otherwise
+) -> list: # Strings, as `docs.texts` gives them
+    "What a model reads of the documents of a run"
+    at = self.doc_rows(rows)
+    return self.docs.texts(rows=at)
+
+@patch
+def attach(self:Run,
+    queries:Queries=None, # The questions
+    docs:Docs=None, # The documents
+) -> Run:
+    "The same run with the texts it belongs to"
+    return self._like(queries=self.queries if queries is None else queries, docs=self.docs if docs is None else docs)
+
 # %% ../../nbs/core/02_runs.ipynb #b22056af
 def _badge(grade): 
     if grade is None: return Markup('<span class="badge dim" title="not judged">·</span>')
     return Markup('<span class="badge g{}" title="grade {}">{}</span>').format(min(max(grade, 0), 2), grade, grade)
 
-def _text_of(run, doc_id, n=140):
-    if run.docs is None or (i := pc.index(run.docs.table['id'], doc_id).as_py())<0: return ''
-    return shorten(run.docs[i:i+1].texts()[0], n)
+def _snippets(run, rows, n=140):
+    "The beginnings of documents; nothing where the documents, or one of them, are not known"
+    if run.docs is None: return ['']*(rows.stop-rows.start)
+    try: at = run.doc_rows(rows)
+    except KeyError:
+        found = pc.index_in(run.doc_ids.take(pa.array(run.codes[rows])), value_set=run.docs.ids).fill_null(-1).to_numpy()
+        return [shorten(run.docs.texts(rows=[i])[0], n) if i>=0 else '' for i in found.tolist()]
+    return [shorten(run.docs.texts(rows=[i])[0], n) for i in at.tolist()]
 
 # %% ../../nbs/core/02_runs.ipynb #fc9c4261
 @patch
@@ -391,8 +424,9 @@ def show(self:Run,
         asked = self.queries[r.query_id].text if self.queries is not None else ''
         grades = qrels[r.query_id] if qrels is not None and r.query_id in qrels else {}
         words = [w for w in asked.lower().split() if len(w)>3]
-        rows = [(i, *([_badge(grades.get(d))] if qrels is not None else []), d, float(s), highlight(_text_of(self, d), words, same))
-                for i,(d,s) in enumerate(zip(r.ids[:k], r.scores), 1)]
+        at = slice(self.offsets[r.place], self.offsets[r.place]+min(k, len(r)))
+        rows = [(i, *([_badge(grades.get(d))] if qrels is not None else []), d, float(s), highlight(t, words, same))
+                for i,(d,s,t) in enumerate(zip(r.ids, r.scores, _snippets(self, at)), 1)]
         head = ['', *(['grade'] if qrels is not None else []), 'document', 'score', '']
         out += [Markup('<p><b>{}</b> {} <span class="dim">{} found</span></p>').format(r.query_id, shorten(asked), f'{len(r):,}'), html_table(rows, head) if rows else '']
     return panel(*out)
