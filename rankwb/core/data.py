@@ -589,11 +589,11 @@ def read(cls:Collection,
 def _repr_html_(self:Collection):
     rows = [('documents', len(self.docs)), ('queries', len(self.queries)), ('judgments', len(self.qrels.codes)), ('answers', len(self.answers)), ('digest', self.digest[:12])]
     out = [html_table(rows, caption=f'Collection {self.name}')]
-    judged = [q for q in self.queries[:50] if q.id in self.qrels]
-    if judged:
-        q = judged[0]
-        best = sorted(self.qrels[q.id].items(), key=lambda o: -o[1])[:3]
-        known = {i: self.docs[[i]].texts()[0] for i,_ in best if pc.index(self.docs.table['id'], i).as_py()>=0}
-        out += [Markup('<p>For example: <b>{}</b></p>').format(shorten(q.text)), 
-                html_table([(g, d, shorten(known.get(d, 'not in docs'), 120)) for d,g in best], ['grade','document',''])]
+    for q in self.queries[:50]:
+        best = sorted(((g,d) for d,g in self.qrels[q.id].items() if g>0), reverse=True)[:3] if q.id in self.qrels else []
+        at = pc.index_in(pa.array([d for _,d in best], pa.string()), value_set=self.docs.ids).to_pylist()
+        if len(best)<2 or None in at: continue
+        rows = [(g, d, shorten(t, 120)) for (g,d),t in zip(best, self.docs.texts(rows=at))]
+        out += [Markup('<p>For example: <b>{}</b></p>').format(shorten(q.text)), html_table(rows, ['grade','document',''])]
+        break
     return panel(*out)

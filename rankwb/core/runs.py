@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
 from .data import Docs, Grouped, Qrels, Queries, format_of, group, writing
-from .display import Markup, highlight, html_table, panel, shorten
+from .display import HTML, Markup, highlight, html_table, panel, shorten
 
 # %% ../../nbs/core/02_runs.ipynb #701d6b8d
 class Run(Grouped):
@@ -417,7 +417,7 @@ def show(self:Run,
     k:int=5, # Documents of each query
     queries:int=3, # Queries to show
     same=str.lower, # Maps query and document words that match to one value, such as a stemmer
-) -> Markup: # An HTML block
+) -> HTML: # Shows itself in a notebook
     "The best documents of the first queries, with scores, texts, judgments and the words of the query marked"
     out = [Markup('<div class="cap">Run {}: {} queries, {} documents</div>').format(self.name, f'{len(self):,}', f'{len(self.codes):,}')]
     for r in self[:queries]:
