@@ -24,15 +24,19 @@ def batches(
     lengths, # (n,) tokens of each item
     budget:int=4096, # Most positions in a batch: its items × its longest
     size:int|None=None, # Most items in a batch
+    step:int|None=None, # Put together only what has the same length, rounded up to a multiple of this
 ) -> list: # Arrays of places, longest items first
     "Places of items of like length, in batches of at most `budget` positions"
-    lengths = np.asarray(lengths)
-    if budget<1 or size is not None and size<1: raise ValueError(f'batches: budget and size must be at least 1, not {budget} and {size}')
+    lengths = np.asarray(lengths, np.int64)
+    for name,o in dict(budget=budget, size=size, step=step).items():
+        if o is not None and o<1: raise ValueError(f'batches: {name}={o!r}; expected at least 1')
     if lengths.size and lengths.min()<0: raise ValueError(f'batches: item {lengths.argmin()} has length {lengths.min()}')
-    order,out,at = np.argsort(-lengths, kind='stable'),[],0
+    width = -(-lengths//(step or 1))*(step or 1)
+    order,out,at = np.argsort(-width, kind='stable'),[],0
+    same = np.searchsorted(-width[order], -width[order], side='right') if step else np.full(len(order), len(order))
     while at<len(order):
-        n = max(1, budget//max(1, int(lengths[order[at]])))
-        out.append(order[at:at+min(n, size or n)])
+        n = max(1, budget//max(1, int(width[order[at]])))
+        out.append(order[at:min(at+min(n, size or n), same[at])])
         at += len(out[-1])
     return out
 
@@ -43,9 +47,10 @@ def progress(
     unit:str='tok', # What is counted
     after:float=3., # Seconds of work before it is shown
 ):
-    "A `tqdm` bar for a notebook or a terminal; silent in a log file, and for short work"
+    "A `tqdm` bar for a notebook or a terminal; silent in a log file, for short work, and where `TQDM_DISABLE=1` is set"
     from tqdm.auto import tqdm
-    return tqdm(total=int(total), desc=what, unit=unit, unit_scale=True, delay=after, leave=False, disable=not (in_notebook() or sys.stderr.isatty()))
+    silent = {} if in_notebook() or sys.stderr.isatty() else dict(disable=True)
+    return tqdm(total=int(total), desc=what, unit=unit, unit_scale=True, delay=after, leave=False, **silent)
 
 # %% ../../nbs/core/07_batching.ipynb #5a34ff8a
 def batched(
@@ -54,13 +59,14 @@ def batched(
     lengths, # (n,) tokens of each item
     budget:int=4096, # Most positions in a batch: its items × its longest
     size:int|None=None, # Most items in a batch
+    step:int|None=None, # Put together only what has the same length, rounded up to a multiple of this
     what:str='', # Name for the progress bar
 ):
     "Yields `(places, results)` for one batch after the other, longest items first"
     lengths = np.asarray(lengths)
     if len(items)!=len(lengths): raise ValueError(f'batched: {len(items)} items but {len(lengths)} lengths')
     with progress(lengths.sum(), what) as bar:
-        for places in batches(lengths, budget, size):
+        for places in batches(lengths, budget, size, step):
             results = fn([items[i] for i in places])
             if len(results)!=len(places): raise ValueError(f'batched: {len(places)} items in, {len(results)} results out')
             yield places,results

@@ -23,8 +23,8 @@ _style = Markup('''<style>
 .rwb{--rwb-ink:var(--jp-ui-font-color1,var(--color-foreground-primary,#1f2328));--rwb-dim:var(--jp-ui-font-color2,var(--color-foreground-muted,#667));
 --rwb-line:var(--jp-border-color2,var(--color-background-border,#d8dee4));--rwb-soft:var(--jp-layout-color2,var(--color-background-secondary,#f6f8fa));
 color:var(--rwb-ink);font-size:.92em;line-height:1.45;max-width:100%;overflow-x:auto}
-.rwb table{border-collapse:collapse;border:0;margin:.3em 0;font-variant-numeric:tabular-nums}
-.rwb th,.rwb td{border:0;border-bottom:1px solid var(--rwb-line);padding:.2em .8em .2em 0;text-align:left;vertical-align:top;background:none;color:inherit;white-space:normal;max-width:44em}
+.rwb table{border-collapse:collapse;max-width:100%;border:0;margin:.3em 0;font-variant-numeric:tabular-nums}
+.rwb th,.rwb td{border:0;border-bottom:1px solid var(--rwb-line);padding:.2em .8em .2em 0;text-align:left;vertical-align:top;background:none;color:inherit;white-space:normal}
 .rwb th{font-weight:600;border-bottom-color:var(--rwb-dim)}.rwb .num{text-align:right;white-space:nowrap}.rwb .dim{color:var(--rwb-dim)}
 .rwb .cap{color:var(--rwb-dim);margin:.1em 0}.rwb mark{background:#ffd33d55;color:inherit;border-radius:2px}
 .rwb .badge{display:inline-block;min-width:1.1em;padding:0 .4em;border-radius:.7em;text-align:center;font-size:.85em;border:1px solid var(--rwb-line)}

@@ -419,7 +419,7 @@ def show(self:Run,
     same=str.lower, # Maps query and document words that match to one value, such as a stemmer
 ) -> HTML: # Shows itself in a notebook
     "The best documents of the first queries, with scores, texts, judgments and the words of the query marked"
-    out = [Markup('<div class="cap">Run {}: {} queries, {} documents</div>').format(self.name, f'{len(self):,}', f'{len(self.codes):,}')]
+    out = [Markup('<div class="cap">Run {}: {} {}, {} documents</div>').format(self.name, f'{len(self):,}', 'query' if len(self)==1 else 'queries', f'{len(self.codes):,}')]
     for r in self[:queries]:
         asked = self.queries[r.query_id].text if self.queries is not None else ''
         grades = qrels[r.query_id] if qrels is not None and r.query_id in qrels else {}

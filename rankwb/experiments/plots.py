@@ -11,7 +11,7 @@ from fastcore.basics import patch
 from ..core.display import shorten
 from ..evaluation.evaluate import evaluate
 from ..evaluation.measures import IPrec, Measure, nDCG, parse_measures
-from .experiment import Results
+from .experiment import Results, judged_part
 from .figures import Plot, colours, drawing, markers
 
 # %% ../../nbs/experiments/02_plots.ipynb #e6dff46f
@@ -75,8 +75,10 @@ def differences(self:Plots,
     r,m,rows = self.results,_measure(self.results, measure),[]
     systems = _others(r) if systems is None else list(systems)
     base = r.row(m, r.settings.baseline)
-    with drawing('text' if len(systems)>1 else 'column', 2.1, ncols=len(systems), sharey=True, squeeze=False) as (fig,axes):
-        for ax,name in zip(axes[0], systems):
+    wide,high = min(len(systems), 3),-(-len(systems)//3)
+    with drawing('text' if wide>1 else 'column', 2.1*high, nrows=high, ncols=wide, sharey=True, squeeze=False) as (fig,axes):
+        for ax in axes.ravel()[len(systems):]: ax.set_axis_off()
+        for ax,name in zip(axes.ravel(), systems):
             d = r.row(m, name)-base
             order = np.argsort(-d, kind='stable')
             rows += [(name, r.query_ids[int(i)].as_py(), d[i]) for i in order]
@@ -84,9 +86,9 @@ def differences(self:Plots,
             ax.bar(np.arange(len(d)), d[order], 1., color=np.where(d[order]>=0, colours[0], colours[1]), linewidth=0)
             ax.axhspan(c.low, c.high, color='black', alpha=.12, linewidth=0)
             ax.axhline(c.difference, color='black', linewidth=.9)
-            ax.set(title=shorten(name, 40), xlabel=f'{len(d)} queries: {c.wins} better, {c.ties} equal, {c.losses} worse')
+            ax.set(title=shorten(name, 34), xlabel=f'{c.wins} better, {c.ties} equal, {c.losses} worse')
             ax.set_xticks([])
-        axes[0,0].set_ylabel(f'Δ {m} from {shorten(r.settings.baseline, 24)}')
+        for ax in axes[:,0]: ax.set_ylabel(f'Δ {m} from {shorten(r.settings.baseline, 24)}')
     return _plot(r, fig, 'differences', rows, ['system','query_id','difference'])
 
 # %% ../../nbs/experiments/02_plots.ipynb #b4bd580e
@@ -123,7 +125,7 @@ def _curves(results, measures, x, figure, title, xlabel, ylabel, log=False):
     rows = []
     with drawing('column', 2.5) as (fig,ax):
         for name,run in results.runs.items():
-            mean = evaluate(run, results.collection.qrels, list(measures)).mean
+            mean = evaluate(judged_part(run, results.qrels), results.qrels, list(measures)).mean
             y = [mean[m] for m in measures]
             rows += [(name, a, b) for a,b in zip(x, y)]
             ax.plot(x, y, label=shorten(name, 34), markevery=max(1, len(x)//10), **_look(results, name))
@@ -172,5 +174,5 @@ def scores(self:Plots,
 
 def _by_rank(run, k):
     "For each rank, the scaled scores of the rankings that reach it"
-    scaled = [(s-s[-1])/(s[0]-s[-1]) for s in (o.scores.astype(float) for o in run) if len(s)>1 and s[0]>s[-1]]
+    scaled = [(s-s[-1])/(s[0]-s[-1]) if s[0]>s[-1] else np.ones(len(s)) for s in (o.scores.astype(float) for o in run) if len(s)]
     return [np.array([s[i] for s in scaled if len(s)>i]) for i in range(max(map(len, scaled), default=0))]
