@@ -9,7 +9,8 @@ __all__ = []
 from .core.caching import Store
 from .core.data import Collection, Docs, Qrels, Queries
 from .core.loading import load
-from .core.pipelines import Executor, Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
+from .core.execution import Executor
+from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
 from .core.runs import Run
 from .retrieval.analysis import Analyzer
 from .retrieval.bm25 import BM25, BM25Index

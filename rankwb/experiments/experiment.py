@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import AttrDict, patch
 from ..core.caching import Store
-from ..core.data import Collection, Qrels, writing
+from ..core.data import Collection, Qrels
+from ..core.files import writing
 from ..core.display import Markup, html_table, panel
-from ..core.pipelines import Executor, Stage, Work
+from ..core.execution import Executor, Work
+from ..core.pipelines import Stage
 from ..core.runs import Run
 from ..evaluation.evaluate import ByMeasure, Evaluation, evaluate
 from ..evaluation.measures import Judged, parse_measures

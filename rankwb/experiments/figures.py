@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from fastcore.basics import patch
 from .. import __version__
-from ..core.data import format_of, writing
+from ..core.files import format_of, writing
 
 # %% ../../nbs/experiments/00_figures.ipynb #6e3e9409
 packages = ('numpy','scipy','pyarrow','statsmodels','matplotlib','torch','sentence-transformers','transformers','numba')

@@ -9,7 +9,7 @@ __all__ = []
 import base64, json
 from fastcore.basics import patch
 import rankwb.experiments.plots
-from ..core.data import writing
+from ..core.files import writing
 from ..core.display import Markup, html_table, shorten
 from .experiment import Results
 from .figures import _bytes

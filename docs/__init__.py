@@ -1,0 +1,1 @@
+"How the notebooks become the site, the README and their own outputs; no part of the package"

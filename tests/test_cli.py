@@ -1,0 +1,418 @@
+"The command `rankwb`, as a terminal or a script meets it: what it writes where, its exit status, and what it costs"
+import gzip, json, os, random, re, resource, signal, socket, statistics, subprocess, sys, time, urllib.request
+import pytest
+from conftest import root
+
+qrels = 'q1 0 d1 0\nq1 0 d2 2\nq1 0 d3 1\nq1 0 d9 1\nq2 0 d15 1\nq3 0 d20 1\n'
+first = ''.join(f'q1 Q0 d{i} {i} {6-i} first\n' for i in range(1, 5)) + ''.join(f'q2 Q0 d{i} {i-3} {24-i} first\n' for i in range(4, 19))
+second = 'q1 Q0 d2 1 9 s\nq1 Q0 d1 2 8 s\nq2 Q0 d15 1 9 s\nq3 Q0 d4 1 3 s\nq3 Q0 d20 2 2 s\n'
+docs = [dict(id='sum', text='Return the sum of a list of numbers'), dict(id='accumulate', text='Running totals of a list: accumulated sums'),
+        dict(id='dis', text='Disassembler of byte code \x1b[2J\u202etxt')]
+# What trec_eval gives for `first`; the third query is judged and was not run
+expected = {'nDCG@10':.187576, 'AP@100':.157407, 'RR':.194444, 'RR@10':.166667, 'P@3':.222222, 'R@10':.222222}
+
+@pytest.fixture
+def here(tmp_path):
+    "A folder with small files"
+    for name,text in dict({'qrels.txt':qrels, 'first.trec':first, 'second.trec':second, 'topics.tsv':'1\trunning total\n2\tbyte code\n'},
+                          **{'docs.jsonl': ''.join(json.dumps(d)+'\n' for d in docs)}).items(): (tmp_path/name).write_text(text)
+    return tmp_path
+
+def rankwb(*words, cwd, **env):
+    return subprocess.run([sys.executable, '-m', 'rankwb.apps.cli', *words], cwd=cwd, env=os.environ|dict(PYTHONPATH=str(root), PYTHONIOENCODING='utf-8')|env,
+                          capture_output=True, text=True, encoding='utf-8')
+
+def measured(*words, cwd, **env):
+    "The one object on standard output, of a command that works"
+    r = rankwb(*words, '--json', cwd=cwd, **env)
+    assert r.returncode==0, r.stderr
+    return json.loads(r.stdout)
+
+def complaint(r, status=2):
+    "The one line of a command that does not work"
+    assert r.returncode==status and r.stdout=='', (r.returncode, r.stdout, r.stderr)
+    assert r.stderr.count('\n')==1 and r.stderr.startswith('rankwb') and 'Traceback' not in r.stderr, r.stderr
+    return r.stderr
+
+# evaluate ----------------------------------------------------------------------------------------------------------------------------
+
+def test_evaluate_gives_the_numbers_of_trec_eval(here):
+    runs = measured('evaluate', '--qrels', 'qrels.txt', '--run', 'first.trec', '--run', 'second.trec', '--measures', ' '.join(expected), '--per-query', cwd=here)['runs']
+    assert [r['name'] for r in runs]==['first','second']
+    assert runs[0]['measures']==pytest.approx(expected, abs=1e-6)
+    assert (runs[0]['queries'], runs[0]['missing'], runs[0]['unjudged'])==(3, ['q3'], [])
+    assert runs[0]['per_query']['RR']==pytest.approx({'q1':.5, 'q2':1/12, 'q3':0})
+
+def test_evaluate_agrees_with_pytrec_eval(tmp_path):
+    import pytrec_eval
+    rng = random.Random(1)
+    judged = {f'q{i}': {f'd{rng.randrange(60)}': rng.randrange(-1, 4) for _ in range(15)} for i in range(40)}
+    run = {f'q{i}': {f'd{j}': rng.randrange(20)/4 for j in rng.sample(range(60), 40)} for i in range(2, 42)}
+    (tmp_path/'qrels').write_text(''.join(f'{q}\t0\t{d}\t{g}\n' for q,ds in judged.items() for d,g in ds.items()))
+    (tmp_path/'input.bm25').write_text(''.join(f'{q} Q0 {d} 0 {s} x\n' for q,ds in run.items() for d,s in ds.items()))
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {'map','ndcg_cut_10','bpref','recip_rank'}).evaluate(run)
+    found = measured('evaluate', '--qrels', 'qrels', '--run', 'input.bm25', '--measures', 'AP', 'nDCG@10', 'Bpref', 'RR', '--per-query', '--missing', 'skip', cwd=tmp_path)['runs'][0]
+    names = dict(map='AP', ndcg_cut_10='nDCG@10', bpref='Bpref', recip_rank='RR')
+    assert len(theirs)==38==found['queries']
+    for theirs_name,name in names.items(): assert found['per_query'][name]==pytest.approx({q: v[theirs_name] for q,v in theirs.items()}, abs=1e-6)
+    assert (found['unjudged'], found['missing'])==(['q40','q41'], ['q0','q1'])
+
+def test_text_says_the_same_and_notes_go_elsewhere(here):
+    r = rankwb('evaluate', '--qrels', 'qrels.txt', '--run', 'first.trec', '--measures', 'nDCG@10 NumQ', cwd=here)
+    assert (r.stdout, r.returncode)==('run    nDCG@10  NumQ\nfirst   0.1876     3\n', 0)
+    assert r.stderr=='rankwb evaluate: first: judged queries that it lacks, counted as 0: 1 (q3)\n'
+    r = rankwb('evaluate', '--qrels', 'qrels.txt', '--run', 'first.trec', '--measures', 'nDCG@10', '--per-query', cwd=here)
+    assert [l.split() for l in r.stdout.splitlines()][1:]==[['first','q1','0.5627'],['first','q2','0.0000'],['first','q3','0.0000'],['first','all','0.1876']]
+
+def test_any_form_of_the_files(here):
+    (here/'first.run.gz').write_bytes(gzip.compress(first.encode()))
+    (here/'qrels.gz').write_bytes(gzip.compress(qrels.encode()))
+    (here/'beir.tsv').write_text('query-id\tcorpus-id\tscore\n' + ''.join('\t'.join((q,d,g))+'\n' for q,_,d,g in map(str.split, qrels.splitlines())))
+    (here/'first.json').write_text(json.dumps({q: {d: float(s) for a,_,d,_,s,_ in map(str.split, first.splitlines()) if a==q} for q in ('q1','q2')}))
+    (here/'elsewhere').mkdir()
+    (here/'elsewhere'/'first.json').write_bytes((here/'first.json').read_bytes())
+    for judged in ('qrels.gz','beir.tsv'):
+        runs = measured('evaluate', '--qrels', judged, '--run', 'first.run.gz', 'first.json', 'elsewhere/first.json', '--measures', *expected, cwd=here)['runs']
+        assert [r['name'] for r in runs]==['first.run.gz','first.json','elsewhere/first.json']    # one name would not tell them apart
+        for r in runs: assert r['measures']==pytest.approx(expected, abs=1e-6)
+
+# Mistakes ----------------------------------------------------------------------------------------------------------------------------
+
+bad_files = {
+    'short.trec': 'q1 Q0 d1 1 5 x\nq1 Q0 d2 2 4\n', 'word.trec': 'q1 Q0 d1 1 5 x\nq1 Q0 d2 2 four x\n', 'nan.trec': 'q1 Q0 d1 1 nan x\n', 'twice.trec': 'q1 Q0 d1 1 5 x\nq1 Q0 d1 2 4 x\n',
+    'other.trec': 'x7 Q0 d1 1 5 x\n', 'beir.txt': 'query-id\tcorpus-id\tscore\nq1\td1\t1\n', 'empty.txt': '', 'word.txt': 'q1 0 d1 1\nq1 0 d2 much\n', 'list.json': '[1, 2]', 'broken.json': '{"q1": ',
+    'none.jsonl': '', 'same.jsonl': '{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n', 'line.jsonl': '{"id": "a", "text": "one"}\n{"id": \n', 'lost.jsonl': '{"id": "a", "words": "one"}\n'}
+
+def evaluate(run='first.trec', judged='qrels.txt', *more): return ['evaluate','--qrels',judged,'--run',run,*more]
+
+mistakes = [
+    (evaluate('short.trec'),                            ['short.trec, line 2', '5 columns']),
+    (evaluate('word.trec'),                             ['word.trec, line 2', "'four'"]),
+    (evaluate('nan.trec'),                              ['nan.trec, line 1', "'nan'"]),
+    (evaluate('twice.trec'),                            ['twice.trec', "'d1'", 'twice', '1 and 2']),
+    (evaluate('other.trec'),                            ['share no query', 'x7', 'q1']),
+    (evaluate('cut.trec.gz'),                           ['cut.trec.gz', 'truncated']),
+    (evaluate('qrels.txt'),                             ['qrels.txt, line 1', 'four columns are the layout of qrels']),
+    (evaluate('list.json'),                             ['list.json', 'found list']),
+    (evaluate('broken.json'),                           ['broken.json', 'expected JSON']),
+    (evaluate('missing.trec'),                          ['missing.trec', 'no such file']),
+    (evaluate('.'),                                     ['a folder', 'file was expected']),
+    (evaluate('first.trec', 'beir.txt'),                ['beir.txt, line 1', 'layout of BEIR', '--qrels-format']),
+    (evaluate('first.trec', 'word.txt'),                ['word.txt, line 2', "'much'"]),
+    (evaluate('first.trec', 'empty.txt'),               ['no judgments']),
+    (evaluate('first.trec', 'first.trec'),              ['first.trec, line 1', '6 columns']),
+    (evaluate('first.trec', 'qrels.txt', '--qrels-format', 'beir'), ['qrels.txt, line 1', '--qrels-format']),
+    (evaluate('first.trec', 'qrels.txt', '--qrels-format', 'xls'),  ['--qrels-format xls', 'expected one of']),
+    (evaluate('first.trec', 'qrels.txt', '--run', 'first.trec'),    ['first.trec', 'named twice']),
+    (evaluate('first.trec', 'qrels.txt', '--measures', 'NDGC@10'),  ['NDGC', 'nDCG']),
+    (evaluate('first.trec', 'qrels.txt', '--measures', 'nDCG@ten'), ['nDCG@ten']),
+    (evaluate('first.trec', 'qrels.txt', '--missing', 'zeros'),     ["'zeros'", "'zero' or 'skip'"]),
+    (evaluate('first.trec', 'qrels.txt', '--cutoff', '10'),         ['--cutoff', '--help']),
+    (['evaluate','--run','first.trec'],                 ['--qrels', '--help']),
+    (['compare','--qrels','qrels.txt','--run','first.trec'],                                         ['two runs']),
+    (['compare','--qrels','qrels.txt','--run','first.trec','second.trec','--test','z'],              ["'z'", 'wilcoxon']),
+    (['compare','--qrels','qrels.txt','--run','first.trec','second.trec','--correction','some'],     ["'some'", 'holm']),
+    (['compare','--qrels','qrels.txt','--run','first.trec','second.trec','--level','95'],            ['95', 'probability']),
+    (['compare','--qrels','qrels.txt','--run','first.trec','second.trec','--seed','x'],              ['--seed', "'x'"]),
+    (['compare','--qrels','qrels.txt','--run','first.trec','second.trec','--json','--latex'],        ['--json', '--latex']),
+    (['index','docs.jsonl'],                            ['--out']),
+    (['index','docs.jsonl','--out','keep'],             ['keep', 'no index']),
+    (['index','none.jsonl','--out','new'],              ['none.jsonl']),
+    (['index','same.jsonl','--out','new'],              ['same.jsonl', "'a'"]),
+    (['index','line.jsonl','--out','new'],              ['line.jsonl', 'line 2']),
+    (['index','lost.jsonl','--out','new'],              ['lost.jsonl', '--text COLUMN', 'words']),
+    (['index','lost.jsonl','--out','new','--text','body'],           ['lost.jsonl', 'text', 'words']),
+    (['index','nothing','--out','new'],                 ["'nothing'"]),
+    (['index','docs.jsonl','--out','new','--analyzer','klingon'],    ['klingon']),
+    (['search','docs.jsonl'],                           ['nothing is asked']),
+    (['search','docs.jsonl','--out','new.trec'],        ['nothing is asked', '--topics']),
+    (['search','docs.jsonl','sum','--topics','topics.tsv'],          ['--topics', 'one of them']),
+    (['search','docs.jsonl','sum','-k','0'],            ['-k 0']),
+    (['search','docs.jsonl','sum','--out','new.xlsx'],  ['new.xlsx', "'xlsx'", 'parquet']),
+    (['search','docs.jsonl','sum','--system','BM52()'], ['BM52', 'BM25']),
+    (['search','docs.jsonl','sum','--system','BM25(k1=-1)'],         ['k1']),
+    (['search','docs.jsonl','--topics','docs.jsonl','--topics-format','msmarco','--out','new.trec'], ['docs.jsonl, line 1', 'two']),
+    (['search','broken.index','sum'],                   ['broken.index', 'again']),
+    (['demo','--out','qrels.txt'],                      ['qrels.txt', 'a file']),
+    (['lab','qrels.txt'],                               ['qrels.txt', 'a file']),
+    (['doctor','now'],                                  ['now', '--help']),
+    (['evalaute'],                                      ["'evalaute'", 'evaluate?']),
+    ([],                                                ['evaluate', '--help'])]
+
+@pytest.fixture(scope='module')
+def workshop(tmp_path_factory):
+    "A folder with everything that is wrong, in which nothing appears"
+    d = tmp_path_factory.mktemp('wrong')
+    for name,text in {**bad_files, 'qrels.txt':qrels, 'first.trec':first, 'second.trec':second, 'topics.tsv':'1\tsum\n', 'docs.jsonl':json.dumps(docs[0])+'\n'}.items(): (d/name).write_text(text)
+    (d/'cut.trec.gz').write_bytes(gzip.compress(first.encode())[:-20])
+    (d/'keep').mkdir()
+    (d/'keep'/'thesis.tex').write_text('the only copy')
+    assert rankwb('index', 'docs.jsonl', '--out', 'broken.index', cwd=d).returncode==0
+    with open(d/'broken.index'/'bm25'/'rows.npy', 'r+b') as f: f.truncate(20)
+    return d
+
+def everything(folder): return sorted(str(f.relative_to(folder)) for f in folder.rglob('*'))
+
+@pytest.mark.parametrize('words,says', mistakes, ids=[' '.join(w) or 'nothing' for w,_ in mistakes])
+def test_mistakes_are_said_in_a_line(workshop, monkeypatch, capfd, words, says):
+    from rankwb.apps.cli import main
+    monkeypatch.chdir(workshop)
+    before = everything(workshop)
+    status,(out,err) = main(words),capfd.readouterr()
+    line = complaint(subprocess.CompletedProcess(words, status, out, err))
+    assert not [s for s in says if s not in line], line
+    assert everything(workshop)==before, 'something was left half written'
+
+@pytest.mark.parametrize('words,says', mistakes[1::12], ids=[' '.join(w) for w,_ in mistakes[1::12]])
+def test_mistakes_in_a_process(workshop, words, says):
+    line = complaint(rankwb(*words, cwd=workshop))
+    assert not [s for s in says if s not in line], line
+
+def test_debug_shows_where(here):
+    r = rankwb('evaluate', '--qrels', 'qrels.txt', '--run', 'none.trec', '--debug', cwd=here)
+    assert r.returncode==1 and r.stderr.startswith('Traceback') and 'none.trec: no such file' in r.stderr
+
+# A command of our own, in a process of its own
+script = '''
+import sys, time
+from rankwb.apps import cli
+
+@cli.command
+def fail():
+    "Fail as nobody foresaw"
+    return None.grade
+
+@cli.command
+def wait():
+    "Wait to be interrupted"
+    print('waiting', flush=True)
+    time.sleep(60)
+
+@cli.command
+def sentence():
+    "Say what a terminal may not understand"
+    cli.say('a\u2013b')
+
+if __name__=='__main__': sys.exit(cli.main())
+'''
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path/'own.py').write_text(script)
+    return [sys.executable, str(tmp_path/'own.py')]
+
+def test_what_nobody_foresaw(own):
+    line = complaint(subprocess.run([*own, 'fail'], capture_output=True, text=True), status=1)
+    assert 'AttributeError' in line and 'not foreseen' in line and '--debug' in line
+
+def test_interrupted(own):
+    p = subprocess.Popen([*own, 'wait'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stdout.readline()=='waiting\n'
+    p.send_signal(signal.SIGINT)
+    assert p.communicate(timeout=20)[1]=='rankwb wait: interrupted\n' and p.returncode==130
+
+def test_a_terminal_that_knows_ascii_alone(own):
+    r = subprocess.run([*own, 'sentence'], env=os.environ|dict(PYTHONIOENCODING='ascii'), capture_output=True)
+    assert (r.stdout, r.stderr, r.returncode)==(b'a?b\n', b'', 0)
+
+def test_reader_of_the_pipe_may_leave(tmp_path):
+    (tmp_path/'qrels.txt').write_text(''.join(f'query{i} 0 d1 1\n' for i in range(20_000)))
+    (tmp_path/'run.trec').write_text(''.join(f'query{i} Q0 d1 1 1 x\n' for i in range(20_000)))
+    env = {k:v for k,v in os.environ.items() if k!='PYTHONUNBUFFERED'}|dict(PYTHONPATH=str(root)) # under which Python does not see that a write was cut short
+    p = subprocess.Popen([sys.executable, '-m', 'rankwb.apps.cli', *evaluate('run.trec'), '--per-query'], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert p.stdout.readline().split()[:2]==[b'run',b'query']
+    p.stdout.close()
+    assert p.stderr.read()==b'' and p.wait(20)==141
+
+# compare -----------------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def forty(tmp_path):
+    "Judgments of forty queries, and three runs"
+    rng = random.Random(2)
+    judged = {f'q{i}': {f'd{j}': rng.randrange(3) for j in range(20)} for i in range(40)}
+    (tmp_path/'qrels.txt').write_text(''.join(f'{q} 0 {d} {g}\n' for q,ds in judged.items() for d,g in ds.items()))
+    for name,signal in (('base',.2), ('better',1.), ('alike',.2)):
+        (tmp_path/f'{name}.trec').write_text(''.join(f'{q} Q0 {d} 0 {signal*g+rng.random():.6f} x\n' for q,ds in judged.items() for d,g in ds.items()))
+    return tmp_path
+
+compare = ['compare','--qrels','qrels.txt','--run','base.trec','better.trec','alike.trec','--measures','nDCG@10 AP']
+
+def test_compare_is_what_scipy_and_statsmodels_say(forty):
+    from scipy.stats import ttest_rel
+    from statsmodels.stats.multitest import multipletests
+    found = measured(*compare, cwd=forty)
+    runs = {r['name']: r['per_query'] for r in measured('evaluate', *compare[1:], '--per-query', cwd=forty)['runs']}
+    p = [ttest_rel(list(runs[n][m].values()), list(runs['base'][m].values())).pvalue for n in ('better','alike') for m in ('nDCG@10','AP')]
+    rows = found['comparisons']
+    assert [(r['system'],r['measure']) for r in rows]==[(n,m) for n in ('better','alike') for m in ('nDCG@10','AP')]
+    assert [r['p'] for r in rows]==pytest.approx(p, rel=1e-6) and [r['p_corrected'] for r in rows]==pytest.approx(multipletests(p, method='holm')[1], rel=1e-6)
+    assert found['baseline']=='base' and [r['name'] for r in found['runs']]==['base','better','alike']
+    assert all(r['low']<r['difference']<r['high'] and r['wins']+r['ties']+r['losses']==40 for r in rows)
+
+def test_compare_in_text_and_for_a_paper(forty):
+    lines = rankwb(*compare, cwd=forty).stdout.splitlines()
+    better,alike = (next(l for l in lines if l.split()[:1]==[n]) for n in ('better','alike'))
+    assert '*' in better and '*' not in alike and lines[-1].startswith('40 queries; test: t; Holm correction over 4 tests')
+    tex = rankwb(*compare, '--latex', cwd=forty).stdout
+    assert tex.startswith(r'\begin{table}') and re.search(r'better & \\textbf\{1?\.\d{3}\}\$\^\{\\blacktriangle\}\$', tex) and not re.search(r'alike & .*black', tex)
+
+def test_equal_runs_are_not_different(forty):
+    (forty/'copy.trec').write_bytes((forty/'base.trec').read_bytes())
+    rows = measured('compare', '--qrels', 'qrels.txt', '--run', 'base.trec', 'copy.trec', '--test', 'wilcoxon', '--correction', 'none', cwd=forty)['comparisons']
+    assert [(r['difference'], r['p'], r['ties']) for r in rows]==[(0, 1, 40)]*2
+
+# index and search --------------------------------------------------------------------------------------------------------------------
+
+def test_search_of_an_index_is_search_of_its_documents(here):
+    told = measured('index', 'docs.jsonl', '--out', 'made/docs.index', cwd=here)
+    assert (told['folder'], told['documents'])==('made/docs.index', 3)
+    assert rankwb('index', 'docs.jsonl', '--out', 'made/docs.index', cwd=here).returncode==0    # replaced
+    (here/'docs.jsonl').rename(here/'moved.jsonl')
+    (here/'docs.csv').write_text('name,words\n' + ''.join(f'{d["id"]},"{d["text"]}"\n' for d in docs))
+    assert measured('index', 'docs.csv', '--id', 'name', '--text', 'words', '--out', 'other.index', cwd=here)['digest']==told['digest']
+    for words in (['running','total'], ['running','total','--system','BM25(k1=1.2, b=0.75)'], ['-k','1','list','of','sums']):
+        assert measured('search', 'made/docs.index', *words, cwd=here)['queries']==measured('search', 'moved.jsonl', *words, cwd=here)['queries']
+    found = measured('search', 'made/docs.index', 'running', 'total', cwd=here)['queries'][0]
+    assert found['text']=='running total' and [d['id'] for d in found['documents']]==['accumulate'] and found['documents'][0]['text']==docs[1]['text']
+
+def test_searched_runs_are_evaluated(here):
+    (here/'judged.txt').write_text('1 0 accumulate 1\n2 0 dis 1\n')
+    rankwb('index', 'docs.jsonl', '--out', 'docs.index', cwd=here)
+    for out in ('found.trec','found.trec.gz','found.json','found.parquet'):
+        assert measured('search', 'docs.index', '--topics', 'topics.tsv', '--topics-format', 'msmarco', '--out', out, cwd=here)['queries']==2
+    before = (here/'found.trec.gz').read_bytes()
+    rankwb('search', 'docs.index', '--topics', 'topics.tsv', '--topics-format', 'msmarco', '--out', 'found.trec.gz', cwd=here)
+    assert (here/'found.trec.gz').read_bytes()==before
+    runs = measured('evaluate', '--qrels', 'judged.txt', '--run', *(f'found.{e}' for e in ('trec','trec.gz','json','parquet')), '--measures', 'RR', cwd=here)['runs']
+    assert [r['measures']['RR'] for r in runs]==[1]*4
+
+def test_search_asks_the_queries_of_a_collection(here):
+    c = here/'beir'
+    (c/'qrels').mkdir(parents=True)
+    (c/'corpus.jsonl').write_text(''.join(json.dumps({'_id':d['id'], 'title':'', 'text':d['text']})+'\n' for d in docs))
+    (c/'queries.jsonl').write_text('{"_id": "7", "text": "running total"}\n')
+    (c/'qrels'/'test.tsv').write_text('query-id\tcorpus-id\tscore\n7\taccumulate\t1\n')
+    assert rankwb('search', 'beir', '--out', 'found.trec', cwd=here).stdout=='1 queries, 1 documents in found.trec\n'
+    assert measured('evaluate', '--qrels', 'beir/qrels/test.tsv', '--run', 'found.trec', '--measures', 'RR', cwd=here)['runs'][0]['measures']=={'RR':1}
+
+def test_no_text_moves_the_cursor(here):
+    (here/'odd.trec').write_text('q1 Q0 d\x1b[2J 1 1 x\nq1 Q0 d2\n')
+    shown = [rankwb('search', 'docs.jsonl', 'byte', 'code', cwd=here).stdout, rankwb(*evaluate('odd.trec'), cwd=here).stderr]
+    assert 'Disassembler' in shown[0] and 'line 2' in shown[1]
+    assert not [c for text in shown for c in text if not c.isprintable() and c!='\n']
+
+# doctor, lab, demo -------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def metadata(tmp_path_factory):
+    "A folder with the metadata that an installed rankwb has, of the settings as they are now"
+    d = tmp_path_factory.mktemp('metadata')
+    r = subprocess.run([sys.executable, 'setup.py', '-q', 'egg_info', '--egg-base', d], cwd=root, capture_output=True, text=True)
+    assert r.returncode==0, r.stderr
+    return os.pathsep.join(map(str, (d, root)))
+
+def test_doctor_knows_every_extra(metadata, tmp_path):
+    from test_package import cfg
+    found = json.loads(rankwb('doctor', '--json', cwd=tmp_path, PYTHONPATH=metadata).stdout)
+    assert set(found['optional'])=={k.removesuffix('_requirements') for k in cfg if k.endswith('_requirements')}
+    assert {re.split('[<>=]', o)[0] for o in cfg['requirements'].split()}==set(found['packages'])
+    assert found['rankwb']['rankwb']=={'found':cfg['version'], 'ok':True, 'advice':''}
+    lacking = [k for k,v in found['optional'].items() if v['ok'] is None]
+    assert all(found['optional'][k]['advice']==f"pip install 'rankwb[{k}]'" for k in lacking)
+
+def test_doctor_finds_what_is_wrong(metadata, tmp_path):
+    (tmp_path/'bin').mkdir()
+    (tmp_path/'bin'/'java').write_text('#!/bin/sh\necho "cannot run" >&2\nexit 1\n')
+    (tmp_path/'bin'/'java').chmod(0o755)
+    (tmp_path/'rankwb').write_text('a file where the cache belongs')
+    r = rankwb('doctor', cwd=tmp_path, PYTHONPATH=metadata, JAVA_HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path/'rankwb'), HF_HUB_OFFLINE='1')
+    lines = [l for l in r.stdout.splitlines() if l.startswith(('!','-'))]
+    assert r.returncode==1 and r.stderr==''
+    assert any('JAVA_HOME' in l and 'cannot run' in l for l in lines) and any('XDG_CACHE_HOME' in l for l in lines) and any('unset HF_HUB_OFFLINE' in l for l in lines)
+
+def test_lab_opens_a_first_notebook(tmp_path):
+    from nbformat import reads, validate
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    (tmp_path/'config').mkdir()
+    (tmp_path/'config'/'jupyter_server_config.json').write_text('{"ServerApp": {"allow_root": true}}')
+    env = os.environ|dict(PYTHONPATH=str(root), JUPYTER_TOKEN='t', JUPYTER_CONFIG_DIR=str(tmp_path/'config'), JUPYTER_RUNTIME_DIR=str(tmp_path/'runtime'), JUPYTER_DATA_DIR=str(tmp_path/'data'))
+    with open(tmp_path/'log', 'w') as log:
+        p = subprocess.Popen([sys.executable, '-m', 'rankwb.apps.cli', 'lab', 'new', '--no-browser', '--port', str(port)], cwd=tmp_path, env=env, stdout=log, stderr=log)
+        try:
+            for _ in range(300):
+                assert p.poll() is None, (tmp_path/'log').read_text()
+                try: found = urllib.request.urlopen(f'http://127.0.0.1:{port}/api/contents/start.ipynb?token=t', timeout=5).read()
+                except OSError: time.sleep(.2)
+                else: break
+            else: raise AssertionError((tmp_path/'log').read_text())
+        finally:
+            p.terminate()
+            p.wait(30)
+    assert json.loads(found)['type']=='notebook'
+    nb = reads((tmp_path/'new'/'start.ipynb').read_text(), as_version=4)
+    validate(nb)
+    assert 'from rankwb.all import *' in nb.cells[0].source
+
+# The command, on a collection whose documents are encoded in seconds
+small = '''
+import sys
+from rankwb.apps import cli
+from rankwb.core import loading
+from rankwb.core.data import Collection, Docs, Qrels, Queries
+
+words = 'list dict set string file path date regex'.split()
+acts = 'sort copy read write split join'.split()
+docs = Docs.from_dict({f'{w}.{a}': f'How to {a} a {w}, which is what {w} is for.' for w in words for a in acts})
+queries = Queries.from_dict({f'{w}.{a}': f'{a} my {w}' for w in words for a in acts[:2]})
+loading.load = lambda what: Collection(docs, queries, Qrels.from_dict({q.id: {q.id: 2, q.id.split('.')[0]+'.join': 0} for q in queries}), name=what)
+if __name__=='__main__': sys.exit(cli.main())
+'''
+
+def test_demo_writes_the_same_bytes_twice(tmp_path):
+    (tmp_path/'small.py').write_text(small)
+    told = []
+    for out in ('one','two'):
+        r = subprocess.run([sys.executable, 'small.py', 'demo', '--out', out], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(root)), capture_output=True, text=True)
+        assert r.returncode==0, r.stderr
+        assert re.search(r'rankwb demo: [\d.]+ s: ', r.stderr.splitlines()[-1])
+        told.append(r.stdout.replace(f'{out}{os.sep}', ''))
+    assert told[0]==told[1] and not re.search(r'\d s\b|\bms\b', told[0])
+    one,two = tmp_path/'one',tmp_path/'two'
+    files = [f for f in everything(one) if (one/f).is_file()]
+    assert {'report.html','table.tex','table.md','results.json','runs/BM25.trec','runs/MiniLM.trec','runs/fused.trec','figures/differences.pdf','figures/bars.svg','figures/depth.png'}<=set(files)
+    assert files==[f for f in everything(two) if (two/f).is_file()] and not [f for f in files if (one/f).read_bytes()!=(two/f).read_bytes()]
+    numbers = {r['name']: r['measures'] for r in json.loads((one/'results.json').read_text())['runs']}
+    for name,values in numbers.items():
+        for v in values.values(): assert f'{v:.4f}' in next(l for l in told[0].splitlines() if l.split()[:1]==[name])
+
+# What it costs -----------------------------------------------------------------------------------------------------------------------
+
+def modules(*words, cwd):
+    "What a command imports"
+    code = 'import sys; from rankwb.apps.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)'
+    return set(subprocess.run([sys.executable, '-c', code, *words], cwd=cwd, env=os.environ|dict(PYTHONPATH=str(root)), capture_output=True, text=True, check=True).stderr.split())
+
+heavy = {'torch','transformers','sentence_transformers','pandas','scipy','statsmodels','matplotlib','sklearn','numba','ipywidgets','IPython','jnius'}
+
+def test_light_commands_import_little(here):
+    assert not modules('--help', cwd=here) & (heavy | {'numpy','pyarrow'})
+    assert not modules(*evaluate(), cwd=here) & heavy
+    assert not modules('doctor', '--json', cwd=here) & heavy
+    assert not modules('search', 'docs.jsonl', 'running', 'total', cwd=here) & heavy
+
+def seconds(*command, cwd):
+    "Processor time, the median of five"
+    def once():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], cwd=cwd, env=os.environ|dict(PYTHONPATH=str(root)), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime+after.ru_stime-before.ru_utime-before.ru_stime
+    return statistics.median(once() for _ in range(5))
+
+def test_evaluate_costs_little_more_than_its_libraries(here):
+    libraries = seconds('-c', 'import numpy, pyarrow.compute, pyarrow.csv', cwd=here)
+    assert seconds('-m', 'rankwb.apps.cli', *evaluate(), cwd=here) < 3*libraries
+    assert seconds('-m', 'rankwb.apps.cli', '--help', cwd=here) < libraries

@@ -1,0 +1,109 @@
+"Texts that are markup and script are shown as text: every display of every noun, in a real browser"
+import importlib,json,pkgutil,re
+from dataclasses import dataclass,field
+
+import pytest
+from conftest import root
+
+import rankwb
+from rankwb.core.data import Collection, Docs, Qrels, Queries
+from rankwb.core.display import HTML,highlight,html_table,panel
+from rankwb.core.pipelines import Reranker, Retriever, Stage
+from rankwb.core.runs import Run
+
+def evil(where):
+    "A word to search for, and every way out of text, attributes and elements that an HTML parser knows; what gets out says `where` it was"
+    js = f'owned(`{where.replace(" ", "_")}`)'
+    img = f'<img src=x onerror={js}>'
+    return f'''lazy {where} <script>{js}</script>{img}">{img}'>{img}</style></title></textarea>{img}'''
+
+page = '<!doctype html><meta charset=utf-8><script>window.got=[]; function owned(where) { got.push(where) }</script>'
+
+ids = [evil(f'id{i}') for i in range(3)]
+docs = Docs.from_dict({i: dict(title=evil('title'), text=f'{evil("text")} and more of it, '*3, other=evil('field')) for i in ids}, evil('docs'))
+queries = Queries.from_dict({f'{evil("query id")}{i}': evil('query') for i in range(3)}, evil('queries'))
+judged = {ids[0]:2, ids[1]:1, ids[2]:0}
+qrels = Qrels.from_dict({q.id: judged for q in queries}, evil('qrels'))
+collection = Collection(docs, queries, qrels, {queries[0].id: [evil('answer')]}, evil('collection'))
+found = {i: 3.-n for n,i in enumerate(ids)}
+run = Run.from_dict({q.id: found for q in queries}, docs=docs, queries=queries, name=evil('run'))
+
+@dataclass(frozen=True)
+class Fixed(Retriever):
+    docs:Docs = field(repr=False)
+    note:str = ''
+    def apply(self, queries): return Run.from_dict({q.id: found for q in queries})
+
+@dataclass(frozen=True)
+class Same(Reranker):
+    note:str = ''
+    def apply(self, run): return run
+
+def displays(tmp):
+    "One object at least of every class that shows itself; `tmp` is a folder to write in"
+    import rankwb.experiments.report
+    from rankwb.apps.doctor import Check,Checkup
+    from rankwb.core.caching import Store
+    from rankwb.evaluation.evaluate import evaluate
+    from rankwb.evaluation.significance import compare
+    from rankwb.experiments.experiment import experiment
+    from rankwb.retrieval.analysis import Analyzer
+    from rankwb.retrieval.bm25 import BM25
+    from rankwb.retrieval.dense import Encoder
+    from rankwb.workbench.exploration import Exploration
+    stage,bm25 = Fixed(docs, evil('stage')) % 3 >> Same(evil('reranker')),BM25(docs, analyzer='whitespace')
+    explored = Exploration({evil('name'): bm25, 'other': Fixed(docs, evil('stage'))}, collection)
+    results = experiment({evil('system'): stage, 'bm25': bm25}, collection, 'nDCG@10 P@1', baseline='bm25', store=None)
+    results.report(tmp/'report.html', evil('headline'))
+    store = Store(tmp/'store.sqlite')
+    store.fetch(['0'*64], lambda places: [b''], evil('stored'))
+    (tmp/'config_sentence_transformers.json').write_text(json.dumps(dict(prompts=dict(document=evil('document prompt')))))
+    return dict(
+        docs=docs, record=docs[0], queries=queries, qrels=qrels, run=run, ranking=run[0], show=run.show(qrels), collection=collection,
+        stage=stage, union=stage | bm25, diagram=stage.diagram(), evaluation=evaluate(run, qrels, 'nDCG@10'), comparison=compare(results.evaluations),
+        index=bm25.indexed(), explanation=bm25.explain(queries[0].text, ids[0]), trace=Analyzer('whitespace lower').trace(evil('trace')),
+        encoder=Encoder(str(tmp), query_prompt=evil('prompt')), store=store, checkup=Checkup((Check(evil('part'), evil('check'), evil('there'), None, evil('advice')),)),
+        exploration=explored, document=explored.snapshot(ids[1]), free=Exploration(bm25, collection).ask(evil('typed')), results=results,
+        report=HTML((tmp/'report.html').read_text()),
+        table=panel(html_table([[evil('cell'), highlight(evil('marked'), ['lazy'])]], [evil('head')]*2, evil('caption'))))
+
+def flat(text): return ' '.join(text.split())
+def lost(words, text): return [w for w in words.split() if not re.search(w if w[0]=='<' else f'lazy {w}( id| prompt)? <script', text)]
+
+@pytest.fixture(scope='module')
+def shown(tmp_path_factory): return displays(tmp_path_factory.mktemp('shown'))
+
+@pytest.fixture(scope='module')
+def look(browser):
+    "A function that shows HTML in the browser and gives its text and what got out of it"
+    tab = browser.new_page()
+    def show(body):
+        tab.set_content(f'{page}<body>{body}<img src=x onerror="window.done=1">', wait_until='load')
+        tab.wait_for_function('window.done')
+        tab.evaluate("document.querySelectorAll('details').forEach(o => o.open = true)")
+        return flat(tab.evaluate('document.body.innerText')),tab.evaluate('got')
+    yield show
+    tab.close()
+
+def test_the_test_sees_what_gets_out(look):
+    ways = dict(text='{}', double='<p title="{}">', single="<p title='{}'>", style='<style>{}</style>', title='<svg><title>{}</title></svg>', inside='<textarea>{}</textarea>')
+    for where,body in ways.items(): assert where in look(body.format(evil(where)))[1]
+
+# What must be readable where; a long text may be cut at its end
+expected = dict(docs='docs id0 title field text', record='id0 title text field', queries='queries query', qrels='qrels', run='run query id0 title', ranking='query id0 title',
+    show='run query id0 title', collection='collection query', stage='stage reranker', union='stage reranker', diagram='stage reranker', evaluation='run', comparison='system', index='',
+    explanation='id0 query', trace='<script>owned', encoder='prompt document', store='stored', checkup='part check there advice', exploration='name query id0 id2 title text stage',
+    document='id1 query', free='typed id0 title text', results='system collection', report='headline collection query system stage reranker', table='cell marked head caption')
+
+@pytest.mark.parametrize('name', expected)
+def test_text_stays_text(name, shown, look):
+    text,got = look(shown[name]._repr_html_())
+    assert not got, f'script ran, out of {got}'
+    assert not lost(expected[name], text), 'not shown as text'
+
+def test_every_display_is_here(shown):
+    "Whoever writes a new display adds it above"
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(rankwb.__path__, 'rankwb.') if not m.name.split('.')[-1].startswith('_')]
+    able = {o for m in modules for o in vars(m).values() if isinstance(o, type) and o.__module__.startswith('rankwb.') and hasattr(o, '_repr_html_')}
+    here = {c for o in shown.values() for c in type(o).__mro__}
+    assert not {c.__name__ for c in able if not c in here and not issubclass(c, Stage)}

@@ -1,0 +1,63 @@
+"What somebody gets who installs the package and knows nothing of notebooks"
+import importlib,statistics,subprocess,sys,zipfile
+from shutil import copy,copytree,ignore_patterns
+
+import pytest
+from conftest import root
+
+from docs.pages import cfg
+
+lib = root/'rankwb'
+files = {str(f.relative_to(root)) for f in lib.rglob('*') if f.is_file() and '__pycache__' not in f.parts}
+modules = sorted(f.removesuffix('.py').replace('/','.') for f in files if f.endswith('.py') and '/_' not in f)
+
+def python(code): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+
+def test_import_is_cheap():
+    code = 'from time import perf_counter as now; at = now(); import rankwb; print(now()-at)'
+    assert statistics.median(float(python(code)) for _ in range(7))<.3
+
+heavy = {'torch','transformers','sentence_transformers','pandas','scipy','statsmodels','matplotlib','sklearn','numba',
+         'ipywidgets','IPython','jnius','pyserini','faiss','ir_datasets'}
+
+@pytest.mark.parametrize('module', ['rankwb','rankwb.all'])
+def test_import_loads_nothing_heavy(module):
+    assert not heavy & set(python(f'import sys, {module}; print(*sys.modules)').split())
+
+@pytest.mark.parametrize('module', modules)
+def test_exports_are_there(module):
+    m = importlib.import_module(module)
+    assert not [o for o in getattr(m, '__all__', ()) if not hasattr(m, o)]
+    assert m.__doc__, 'a module begins with the promise of its notebook'
+
+def test_version():
+    import rankwb
+    assert rankwb.__version__==cfg['version']
+    assert f"\n## {cfg['version']}\n" in (root/'CHANGELOG.md').read_text(encoding='utf-8')
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    "The wheel of the project, made from a copy, since setuptools leaves its traces"
+    src = tmp_path_factory.mktemp('src')
+    copytree(lib, src/'rankwb', ignore=ignore_patterns('__pycache__'))
+    for o in ('settings.ini','setup.py','README.md','LICENSE'): copy(root/o, src)
+    alone = ['-q', '--no-deps', '--no-build-isolation', '--no-index']
+    pip = [sys.executable, '-m', 'pip', 'wheel', *alone, '-w', src/'dist', src]
+    r = subprocess.run(pip, capture_output=True, text=True)
+    assert r.returncode==0, r.stderr
+    return zipfile.ZipFile(next((src/'dist').glob('*.whl')))
+
+def test_wheel_holds_every_file(wheel):
+    names = wheel.namelist()
+    assert {n for n in names if n.startswith('rankwb/')}==files
+    assert {n.split('/')[0] for n in names}=={'rankwb', f"rankwb-{cfg['version']}.dist-info"}
+
+def test_wheel_says_what_settings_say(wheel):
+    def read(name): return next(wheel.read(n).decode() for n in wheel.namelist() if n.endswith(f'.dist-info/{name}'))
+    meta = read('METADATA').splitlines()
+    said = {'Version': '', 'Requires-Python': '>=', 'License-Expression': ''}
+    for (k,v),key in zip(said.items(), ('version','min_python','license')): assert f'{k}: {v}{cfg[key]}' in meta
+    wanted = [l for l in meta if l.startswith('Requires-Dist: ') and 'extra ==' not in l]
+    assert len(wanted)==len(cfg['requirements'].split())
+    assert {f'Provides-Extra: {o}' for o in ('lucene','numba','faiss','irds','bench','dev')} <= set(meta)
+    assert 'rankwb = rankwb.apps.cli:main' in read('entry_points.txt')
