@@ -19,8 +19,8 @@ def _extension(path): return Path(str(path).removesuffix('.gz')).suffix[1:].lowe
 
 def _format(path, formats, option, given):
     "The format that was given, or None where the extension says it, or else TREC"
+    from rankwb.core.qrels import qrels_formats
     from rankwb.core.records import table_formats
-    from rankwb.core.loading import qrels_formats
     from rankwb.core.runs import run_formats
     if given and given not in formats: raise Mistake(f'{option} {given}: expected one of {", ".join(formats)}')
     return given or (None if _extension(path) in {*table_formats,*qrels_formats,*run_formats} else 'trec')
@@ -35,7 +35,7 @@ def _reading(path, option):
 
 # %% ../../nbs/apps/01a_commands.ipynb #8f8314d3
 def _qrels(path, format):
-    from rankwb.core.loading import Qrels, qrels_formats
+    from rankwb.core.qrels import Qrels, qrels_formats
     with _reading(path, '--qrels-format'): return Qrels.read(path, _format(path, qrels_formats, '--qrels-format', format))
 
 def _runs(paths, format):
@@ -160,7 +160,8 @@ def _paper(runs, qrels, measures, how):
 # %% ../../nbs/apps/01a_commands.ipynb #68cf469d
 def _collection(what, **columns):
     "Documents, and the queries that belong to them, or None"
-    from rankwb.core.loading import Docs, load, table_formats
+    from rankwb.core.loading import load
+    from rankwb.core.records import Docs, table_formats
     if not Path(what).is_file() or _extension(what) not in table_formats:
         c = load(what)
         return c.docs,(c.queries if len(c.queries) else None)
@@ -200,13 +201,13 @@ def _searched(what):
     "Documents, queries or None, index or None"
     folder = Path(what)
     if not (folder/'bm25'/'manifest.json').is_file(): return *_collection(what),None
-    from rankwb.core.data import Docs
+    from rankwb.core.records import Docs
     from rankwb.retrieval.bm25 import BM25Index
     return Docs.read(folder/'docs.arrow'),None,BM25Index.read(folder/'bm25')
 
 def _asked(question, topics, format, own):
-    from rankwb.core.data import Queries
-    from rankwb.core.records import table_formats
+    import rankwb.core.loading # which reads topics of TREC
+    from rankwb.core.records import Queries, table_formats
     if question: return Queries.of(' '.join(question))
     if topics:
         with _reading(topics, '--topics-format'): return Queries.read(topics, _format(topics, table_formats, '--topics-format', format))

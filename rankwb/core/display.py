@@ -22,7 +22,7 @@ def shorten(
 _style = Markup('''<style>
 .rwb{--rwb-ink:var(--jp-ui-font-color1,var(--color-foreground-primary,#1f2328));--rwb-dim:var(--jp-ui-font-color2,var(--color-foreground-muted,#667));
 --rwb-line:var(--jp-border-color2,var(--color-background-border,#d8dee4));--rwb-soft:var(--jp-layout-color2,var(--color-background-secondary,#f6f8fa));
-color:var(--rwb-ink);font-size:.92em;line-height:1.45;max-width:100%;overflow-x:auto}
+color:var(--rwb-ink);font-size:.92em;line-height:1.45;max-width:100%;overflow-x:auto}.rwb .rwb{font-size:inherit}
 .rwb table{border-collapse:collapse;max-width:100%;border:0;margin:.3em 0;font-variant-numeric:tabular-nums}
 .rwb th,.rwb td{border:0;border-bottom:1px solid var(--rwb-line);padding:.2em .8em .2em 0;text-align:left;vertical-align:top;background:none;color:inherit;white-space:normal}
 .rwb th{font-weight:600;border-bottom-color:var(--rwb-dim)}.rwb .num{text-align:right;white-space:nowrap}.rwb .dim{color:var(--rwb-dim)}

@@ -162,6 +162,7 @@ def to_dict(self:Qrels) -> dict: # query id → document id → grade
 @patch
 def __getitem__(self:Qrels, o):
     if isinstance(o, slice): return self.take(np.arange(len(self))[o])
+    if not isinstance(o, str): return self.take([self.place(q) for q in o])
     i = self.place(o)
     at = slice(*self.offsets[i:i+2])
     return dict(zip(self.doc_ids.take(pa.array(self.codes[at])).to_pylist(), self.grades[at].tolist()))

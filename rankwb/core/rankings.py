@@ -6,6 +6,7 @@
 __all__ = ['Run', 'Ranking', 'trec_order', 'badge']
 
 # %% ../../nbs/core/05_rankings.ipynb #87adfd8a
+import re
 from functools import cached_property
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
@@ -237,7 +238,7 @@ def show(self:Run,
     for r in self[:queries]:
         asked = self.queries[r.query_id].text if self.queries is not None else ''
         grades = qrels[r.query_id] if qrels is not None and r.query_id in qrels else {}
-        words = [w for w in asked.lower().split() if len(w)>3]
+        words = [w for w in re.findall(r'\w+', asked.lower()) if len(w)>2]
         at = slice(self.offsets[r.place], self.offsets[r.place]+min(k, len(r)))
         rows = [(i, *([badge(grades.get(d))] if qrels is not None else []), d, float(s), highlight(t, words, same))
                 for i,(d,s,t) in enumerate(zip(r.ids, r.scores, _snippets(self, at)), 1)]

@@ -73,7 +73,7 @@ class Plot:
     def axes(self):
         "The axes, to change what you like before it is saved"
         return self.figure.axes
-    def _repr_png_(self): return _bytes(self, 'png', dpi=110)
+    def _repr_png_(self): return _bytes(self, 'png', dpi=110, metadata={'Software':'rankwb'})
     def __repr__(self): return f'Plot({", ".join(a.get_title() for a in self.axes if a.get_title())!r})'
 
 # %% ../../nbs/experiments/00_figures.ipynb #1bbcab8a
@@ -84,12 +84,12 @@ def _metadata(plot, format):
     if format=='svg': return {'Date':None, 'Creator':'rankwb', 'Description':text}
     return {'Software':'rankwb', 'Description':text}
 
-def _bytes(plot, format, dpi=300):
+def _bytes(plot, format, dpi=300, metadata=None):
     import copy, io, matplotlib
     out = io.BytesIO()
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style}):
         # laying out moves the axes of a figure, a little more at each drawing: draw a copy
-        copy.deepcopy(plot.figure).savefig(out, format=format, dpi=dpi, metadata=_metadata(plot, format))
+        copy.deepcopy(plot.figure).savefig(out, format=format, dpi=dpi, metadata=metadata or _metadata(plot, format))
     return out.getvalue()
 
 # %% ../../nbs/experiments/00_figures.ipynb #a567f419
