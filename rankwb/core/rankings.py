@@ -8,10 +8,11 @@ __all__ = ['Run', 'Ranking', 'trec_order', 'badge']
 # %% ../../nbs/core/05_rankings.ipynb #87adfd8a
 import re
 from functools import cached_property
+from itertools import chain
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
 from .display import HTML, Markup, highlight, html_table, panel, shorten
-from .qrels import Grouped, Qrels, group
+from .qrels import Grouped, Qrels, group, id_array
 from .records import Docs, Queries
 
 # %% ../../nbs/core/05_rankings.ipynb #ccf78400
@@ -132,9 +133,10 @@ def from_dict(cls:Run,
 ) -> Run:
     "From the dictionary of dictionaries that pytrec_eval, ir_measures and ranx use, in the order of trec_eval"
     found = {q:ds for q,ds in rankings.items() if ds}
-    rows = [(q,d,s) for q,ds in found.items() for d,s in ds.items()]
-    q,d,s = zip(*rows) if rows else ((),(),())
-    run = cls.from_columns(q, d, np.array(s, np.float64), **kw)
+    rows = lambda part: chain.from_iterable(map(part, found.values()))
+    q = np.repeat(np.arange(len(found)), [len(ds) for ds in found.values()])
+    scores = np.fromiter(rows(dict.values), np.float64, len(q))
+    run = cls.from_columns(pa.DictionaryArray.from_arrays(pa.array(q), id_array(list(found))), list(rows(dict.keys)), scores, **kw)
     return run if len(found)==len(rankings) else run.over(list(rankings))
 
 @patch

@@ -255,6 +255,7 @@ _aliases = dict(id=('id','_id','docno','doc_id','docid','qid','query_id','query-
 
 def _rename(table, path, **given):
     "Give the columns that hold `id` and `text` these names"
+    if not table.column_names: raise ValueError(f'{path}: the file is empty')
     for to,known in _aliases.items():
         if to in table.column_names and to not in given: continue
         found = [given[to]] if to in given else [c for c in known if c in table.column_names]

@@ -7,6 +7,7 @@ __all__ = ['run_formats']
 
 # %% ../../nbs/core/06_runs.ipynb #2afdb847
 import gzip, json
+from contextlib import nullcontext
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
@@ -51,7 +52,7 @@ def _write_trec(run, path, gz):
     tag = '_'.join(run.name.split()) or 'rankwb'
     const = lambda o: pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int8)), [o]).cast(pa.string())
     t = pa.table([ids[0], const('Q0'), ids[1], pa.array(rank), pa.array(run.strict()), const(tag)], names=_trec)
-    with (gzip.GzipFile(path, 'wb', compresslevel=6, mtime=0) if gz else open(path, 'wb')) as f:
+    with open(path, 'wb') as raw, (gzip.GzipFile('', 'wb', 6, raw, 0) if gz else nullcontext(raw)) as f: # no name and no time inside
         pv.write_csv(t, f, pv.WriteOptions(include_header=False, delimiter=' ', quoting_style='none'))
 
 # %% ../../nbs/core/06_runs.ipynb #266fa7f0

@@ -83,7 +83,8 @@ def differences(self:Plots,
             order = np.argsort(-d, kind='stable')
             rows += [(name, r.query_ids[int(i)].as_py(), d[i]) for i in order]
             c = r.against(m, name)
-            ax.bar(np.arange(len(d)), d[order], 1., color=np.where(d[order]>=0, colours[0], colours[1]), linewidth=0)
+            for colour,part in ((colours[0],np.maximum(d[order], 0)),(colours[1],np.minimum(d[order], 0))):
+                ax.stairs(part, np.arange(len(d)+1)-.5, fill=True, color=colour, linewidth=0)
             ax.axhspan(c.low, c.high, color='black', alpha=.12, linewidth=0)
             ax.axhline(c.difference, color='black', linewidth=.9)
             ax.set(title=shorten(name, 34), xlabel=f'{c.wins} better, {c.ties} equal, {c.losses} worse')

@@ -283,8 +283,17 @@ def _loops(starts, rows, counts, w, n, gains, terms, times, offsets, k, out):
         _choose(keys[:m], top, k, out[q])
 
 # %% ../../nbs/retrieval/01_bm25.ipynb #8362b766
+def _above(keys, floor):
+    "Those of `keys` that reach `floor`, moved to the front"
+    m = 0
+    for key in keys:
+        keys[m] = key
+        m += key>=floor
+    return keys[:m]
+
 def _choose(keys, top, k, out):
     "The greatest `k` of `keys`, of which the greatest score is `top`, to `out`; disturbs `keys`"
+    if len(keys)>512*k: keys = _above(keys, np.sort(keys[::len(keys)//(16*k)])[-k])
     if len(keys)<=k:
         out[:len(keys)] = keys
         return
@@ -305,15 +314,16 @@ def _choose(keys, top, k, out):
             m += 1
     out[i:k] = np.sort(keys[:m])[m-(k-i):]
 
-# %% ../../nbs/retrieval/01_bm25.ipynb #9f91aa70
+# %% ../../nbs/retrieval/01_bm25.ipynb #8d3ec7dd
 @cache
 def _compiled():
     "`_loops`, compiled"
     try: import numba
     except ImportError: raise ImportError("the 'numba' engine needs numba: pip install 'rankwb[numba]'") from None
     def both(**kw):
-        jit = numba.njit(nogil=True, **kw)
-        return jit(FunctionType(_loops.__code__, {**globals(), '_choose': jit(_choose)}))
+        scope,jit = dict(globals()),numba.njit(nogil=True, **kw)
+        for f in (_above, _choose, _loops): scope[f.__name__] = jit(FunctionType(f.__code__, scope))
+        return scope['_loops']
     try: return both(cache=True)
     except RuntimeError: return both() # no folder for numba's cache can be written
 
