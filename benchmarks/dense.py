@@ -21,13 +21,13 @@ def texts(n):
 
 def sentence_transformers(size):
     def system(a):
-        from rankwb.retrieval.dense import Encoder
+        from rankwb.core.encoders import Encoder
         some,model = texts(a.texts),Encoder('all-MiniLM-L6-v2').load()
         return {'all': lambda: model.encode_document(some, batch_size=size, show_progress_bar=False)}
     return system
 
 def encoder(a):
-    from rankwb.retrieval.dense import Encoder
+    from rankwb.core.encoders import Encoder
     some,model = texts(a.texts),Encoder('all-MiniLM-L6-v2')
     model.load()
     return {'all': lambda: model.encode(some, 'doc')}

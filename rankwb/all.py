@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/apps/02_all.ipynb #c3b5a645
 from .core.caching import Store
 from .core.data import Collection, Docs, Qrels, Queries
+from .core.encoders import Encoder
 from .core.loading import load
 from .core.execution import Executor
 from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown

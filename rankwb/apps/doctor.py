@@ -262,7 +262,7 @@ def _digest(file):
     with open(file, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def _weights():
-    from rankwb.retrieval.dense import packaged
+    from rankwb.core.encoders import packaged
     for name,(package,module,folder,sha) in packaged.items():
         spec = importlib.util.find_spec(module)
         file = Path(spec.submodule_search_locations[0])/folder/'model.safetensors' if spec else None

@@ -265,14 +265,16 @@ def _loops(starts, rows, counts, w, n, gains, terms, times, offsets, k, out):
     for q in range(len(out)):
         m = 0
         for i in range(offsets[q], offsets[q+1]):
-            t = terms[i]
-            wt = np.float32(times[i])*w[t]
-            for p in range(starts[t], starts[t+1]):
-                d = rows[p]
-                gain = gains[p] if times[i]==1 else wt - wt/(np.float32(1) + np.float32(counts[p])*n[d])
+            a,b = starts[terms[i]],starts[terms[i]+1]
+            r,g = rows[a:b],gains[a:b]
+            if times[i]!=1:
+                wt = np.float32(times[i])*w[terms[i]]
+                g = wt - wt/(np.float32(1) + counts[a:b].astype(np.float32)*n[r])
+            for p in range(len(r)):
+                d = r[p]
                 touched[m] = d
                 m += total[d]<0
-                total[d] = max(total[d], 0.) + gain
+                total[d] = max(total[d], 0.) + g[p]
         top = np.float32(0)
         for i in range(m):
             d = touched[i]
