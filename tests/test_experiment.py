@@ -1,7 +1,5 @@
 "An experiment that is killed goes on where it was, and its files are the same bytes in every process"
 import os, signal, subprocess, sys, time
-from pathlib import Path
-import pytest
 
 # A retriever that says which query it works on, and takes its time
 made = '''

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, pyarrow as pa
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
-from .files import json_lines, read_bytes, writing
+from .files import read_bytes, writing
 from .data import Collection
 from .qrels import Qrels
 from .records import Docs, Queries, Records, table_formats

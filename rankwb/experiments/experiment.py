@@ -7,7 +7,7 @@ __all__ = ['signs', 'Settings', 'Results', 'experiment', 'judged_part', 'mark', 
 
 # %% ../../nbs/experiments/01_experiment.ipynb #81f32ec7
 import json, re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
@@ -16,10 +16,10 @@ from ..core.caching import Store
 from ..core.data import Collection, Qrels
 from ..core.files import writing
 from ..core.display import Markup, html_table, panel
-from ..core.execution import Executor, Work
+from ..core.execution import Executor
 from ..core.pipelines import Stage
 from ..core.runs import Run
-from ..evaluation.evaluate import ByMeasure, Evaluation, evaluate
+from ..evaluation.evaluate import ByMeasure, evaluate
 from ..evaluation.measures import Judged, parse_measures
 from ..evaluation.significance import Comparison, compare, confidence_interval
 from .figures import commit, software
@@ -83,6 +83,7 @@ def _named(systems):
             name = (s.name or f'run {i}') if isinstance(s, Run) else repr(s)
             if name in named: raise ValueError(f'two systems are called {name!r}; give them names: {{"name": system, …}}')
             named[name] = s
+    if not named: raise ValueError('there are no systems; an experiment needs at least one')
     for n,s in named.items():
         if not isinstance(s, Run) and (not isinstance(s, Stage) or (s.takes,s.gives)!=('Queries','Run')):
             what = f'a {s.kind}' if isinstance(s, Stage) else f'a {type(s).__name__}'

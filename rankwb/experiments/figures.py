@@ -7,7 +7,7 @@ __all__ = ['packages', 'widths', 'colours', 'markers', 'style', 'figure_formats'
            'read_manifest']
 
 # %% ../../nbs/experiments/00_figures.ipynb #8108df5b
-import json, platform, re, subprocess, sys
+import json, platform, re, subprocess
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path

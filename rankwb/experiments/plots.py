@@ -6,7 +6,7 @@
 __all__ = ['Plots']
 
 # %% ../../nbs/experiments/02_plots.ipynb #8479fc5b
-import numpy as np, pyarrow as pa
+import numpy as np
 from fastcore.basics import patch
 from ..core.display import shorten
 from ..evaluation.evaluate import evaluate
