@@ -50,7 +50,7 @@ def displays(tmp):
     from rankwb.retrieval.analysis import Analyzer
     from rankwb.retrieval.bm25 import BM25
     from rankwb.core.encoders import Encoder
-    from rankwb.workbench.exploration import Exploration
+    from rankwb.workbench.snapshot import Exploration
     stage,bm25 = Fixed(docs, evil('stage')) % 3 >> Same(evil('reranker')),BM25(docs, analyzer='whitespace')
     explored = Exploration({evil('name'): bm25, 'other': Fixed(docs, evil('stage'))}, collection)
     results = experiment({evil('system'): stage, 'bm25': bm25}, collection, 'nDCG@10 P@1', baseline='bm25', store=None)
