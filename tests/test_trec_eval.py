@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings, strategies as st
 from rankwb.core.data import Qrels
 from rankwb.core.runs import Run
 from rankwb.evaluation.evaluate import evaluate, match, settle_ties
-from rankwb.evaluation.measures import Measure, formulas, parse_measures
+from rankwb.evaluation.formulas import Measure, formulas
+from rankwb.evaluation.measures import parse_measures
 
 few = settings(max_examples=60, deadline=None)
 docs = ['1','10','2','9','A','Z','a','é','ü','文','doc-1','doc_2','NA','null']

@@ -10,7 +10,8 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.display import shorten
 from ..evaluation.evaluate import evaluate
-from ..evaluation.measures import IPrec, Measure, nDCG, parse_measures
+from ..evaluation.formulas import Measure
+from ..evaluation.measures import IPrec, nDCG, parse_measures
 from .experiment import Results, judged_part
 from .figures import Plot, colours, drawing, markers
 
