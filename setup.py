@@ -14,7 +14,7 @@ stages = 'Planning,Pre-Alpha,Alpha,Beta,Production/Stable,Mature,Inactive'.split
 setup(
     name=name, version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'].split(),
     author=cfg['author'], author_email=cfg['author_email'],
-    license_expression=cfg['license'], license_files=['LICENSE'],
+    license_expression=cfg['license'], license_files=['LICENSE','NOTICE'],
     url=cfg['git_url'], project_urls={'Documentation': cfg['doc_host']+cfg['doc_baseurl']},
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else cfg['description'],
     long_description_content_type='text/markdown',

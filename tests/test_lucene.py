@@ -6,8 +6,10 @@ import numpy as np, pytest
 sys.path.insert(0, str(Path(__file__).parent/'lucene'))
 import make_expected as lucene, oracle
 from rankwb.core.data import Docs
-from rankwb.retrieval.analysis import Analyzer, _kinds, analyze_batch, kinds, standard, whitespace
-from rankwb.retrieval.bm25 import BM25, BM25Index, lossy
+from rankwb.retrieval.analysis import Analyzer, analyze_batch
+from rankwb.retrieval.bm25 import BM25, lossy
+from rankwb.retrieval.inverted import InvertedIndex
+from rankwb.retrieval.tokenization import _kinds, _token, kinds, standard, whitespace
 
 no_numba = pytest.mark.skipif(importlib.util.find_spec('numba') is None, reason="no numba here; pip install 'rankwb[numba]'")
 engines = ['numpy', pytest.param('numba', marks=no_numba)]
@@ -36,9 +38,9 @@ def same_strings(texts, answers):
     names = list(vocabulary)
     for text,a,b,terms in zip(texts, offsets, offsets[1:], answers['terms']): assert [names[i] for i in ids[a:b]]==terms, ascii(text)
 
-def found(index, queries, engine, **kw):
+def found(stage, queries, engine):
     "Rows and bits of the scores for each query"
-    offsets,rows,scores = index.search(queries, engine=engine, **kw)
+    offsets,rows,scores = stage.search(queries, engine)
     return [(rows[a:b].tolist(), scores[a:b].view(np.int32).tolist()) for a,b in zip(offsets, offsets[1:])]
 
 def test_strings(expected):
@@ -55,7 +57,7 @@ def test_collection(name, engine, shared, expected):
     c,known = lucene.load(name),expected['collections'][name]
     assert list(known['rankings'])==c.queries.ids.to_pylist()
     ids,differ = c.docs.ids.to_pylist(),[]
-    for q,(rows,bits) in zip(known['rankings'], found(BM25Index.build(c.docs), c.queries.texts(), engine)):
+    for q,(rows,bits) in zip(known['rankings'], found(BM25(c.docs), c.queries, engine)):
         if q in known['top']: assert [[ids[r], f'{b:08x}'] for r,b in zip(rows[:10], bits)]==known['top'][q]
         if lucene.digest(rows, bits)!=known['rankings'][q]: differ.append(q)
     assert not differ
@@ -72,7 +74,7 @@ def test_published(shared):
 @pytest.mark.parametrize('size', [1,7,1000])
 def test_batches_change_nothing(size):
     docs = Docs.from_dict({str(i): t for i,t in enumerate(lucene.strings(20, 3))})
-    a,b = BM25Index.build(docs),BM25Index.build(docs, size=size)
+    a,b = InvertedIndex.build(docs),InvertedIndex.build(docs, size=size)
     for f in ('starts','rows','counts','lengths'): assert np.array_equal(getattr(a, f), getattr(b, f))
     assert a.terms.equals(b.terms)
 
@@ -87,7 +89,6 @@ def longest(text, rule):
 
 def test_longest_match():
     "The order of alternatives in the tokenizer's expression gives the longest match everywhere"
-    from rankwb.retrieval.analysis import _token
     for text in lucene.strings(25, 4):
         if len(text)<30: assert standard(text)==longest(text, _token()), ascii(text)
 
@@ -108,8 +109,8 @@ def test_live_strings(answers):
 def test_live_searches(answers, engine):
     request,got = answers
     for s,ranked in zip(request['searches'], got['searches']):
-        index = BM25Index.build(Docs.from_dict({f'd{i}': t for i,t in enumerate(s['docs'])}))
-        assert found(index, s['queries'], engine, k1=s['k1'], b=s['b'], k=s['k'])==[(r,b) for r,b in ranked]
+        docs = Docs.from_dict({f'd{i}': t for i,t in enumerate(s['docs'])})
+        assert found(BM25(docs, s['k1'], s['b'], s['k']), s['queries'], engine)==[(r,b) for r,b in ranked]
 
 @live
 def test_file_is_what_lucene_says(shared, expected): assert lucene.make()==expected
