@@ -9,7 +9,7 @@ __all__ = ['qrels_formats', 'id_array', 'Grouped', 'group', 'Qrels']
 import hashlib, json
 from functools import cached_property
 from pathlib import Path
-import numpy as np, pyarrow as pa
+import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
 from .files import format_of, read_bytes, read_columns, writing
 from .display import html_table, panel
@@ -223,8 +223,15 @@ def _read_json_qrels(path):
     df = q.to_pandas()
     return df['query_id'],df['doc_id'],df['grade']
 
-def _write_qrels(qrels, path): path.write_text(''.join(f'{q} 0 {d} {g}\n' for q,d,g in qrels.to_pandas().itertuples(index=False)), encoding='utf-8')
-def _write_beir_qrels(qrels, path): qrels.to_pandas().set_axis(['query-id','corpus-id','score'], axis=1).to_csv(path, sep='\t', index=False)
+def _rows(qrels, parts, said):
+    "Query, document and grade of each judgment; refused where an id holds one of the characters that part them"
+    for o in (qrels.query_ids, qrels.doc_ids):
+        if (bad := pc.match_substring_regex(o, parts)).true_count: raise ValueError(f'id {o.filter(bad)[0].as_py()!r} holds {said}, which this format cannot; save as .json')
+    return qrels.to_pandas().itertuples(index=False)
+
+def _write_qrels(qrels, path): path.write_text(''.join(f'{q} 0 {d} {g}\n' for q,d,g in _rows(qrels, r'\s', 'a blank')), encoding='utf-8')
+def _write_beir_qrels(qrels, path):
+    path.write_text('query-id\tcorpus-id\tscore\n' + ''.join(f'{q}\t{d}\t{g}\n' for q,d,g in _rows(qrels, '[\t\r\n]', 'a tab or a line break')), encoding='utf-8')
 def _write_json_qrels(qrels, path): path.write_text(json.dumps(qrels.to_dict(), ensure_ascii=False, indent=1), encoding='utf-8')
 
 # %% ../../nbs/core/03_qrels.ipynb #a0b52297

@@ -42,18 +42,19 @@ def _read_trec(path, **kw):
     except ValueError: raise _twice(path, t) or blame(path, read_bytes(path), _trec, dict(score=float)) from None
 
 # %% ../../nbs/core/06_runs.ipynb #b4ec0eef
+_lines = 1<<18 # written at a time
+
 def _write_trec(run, path, gz):
-    import pyarrow.csv as pv
-    rows = run.row_queries
-    ids = [run.query_ids.take(pa.array(rows)), run.doc_ids.take(pa.array(run.codes))]
-    for o in (run.query_ids, ids[1]):
+    for o in (run.query_ids, run.doc_ids.take(pa.array(np.unique(run.codes)))):
         if (bad := pc.match_substring_regex(o, r'\s')).true_count: raise ValueError(f'id {o.filter(bad)[0].as_py()!r} holds a blank, which a TREC file cannot; save as .json or .parquet')
+    rows,scores,tag = run.row_queries,run.strict(),'_'.join(run.name.split()) or 'rankwb'
     rank = np.arange(len(rows)) - np.repeat(run.offsets[:-1], np.diff(run.offsets)) + 1
-    tag = '_'.join(run.name.split()) or 'rankwb'
-    const = lambda o: pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int8)), [o]).cast(pa.string())
-    t = pa.table([ids[0], const('Q0'), ids[1], pa.array(rank), pa.array(run.strict()), const(tag)], names=_trec)
+    text,const = lambda o: o.cast(pa.large_string()),lambda o: pa.scalar(o, pa.large_string())
     with open(path, 'wb') as raw, (gzip.GzipFile('', 'wb', 6, raw, 0) if gz else nullcontext(raw)) as f: # no name and no time inside
-        pv.write_csv(t, f, pv.WriteOptions(include_header=False, delimiter=' ', quoting_style='none'))
+        for s in (slice(i, i+_lines) for i in range(0, len(rows), _lines)):
+            lines = pc.binary_join_element_wise(text(run.query_ids.take(pa.array(rows[s]))), const('Q0'), text(run.doc_ids.take(pa.array(run.codes[s]))),
+                                                text(pa.array(rank[s])), text(pa.array(scores[s])), const(tag+'\n'), const(' '))
+            f.write(memoryview(lines.buffers()[2]))
 
 # %% ../../nbs/core/06_runs.ipynb #266fa7f0
 def _read_json(path, **kw):

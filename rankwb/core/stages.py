@@ -116,7 +116,8 @@ def completed(
     ids = x.ids if isinstance(x, Queries) else x.query_ids
     if isinstance(y, Run):
         if not y.query_ids.equals(ids): y = y.over(ids)
-        queries,docs = (x,getattr(stage, 'docs', None)) if isinstance(x, Queries) else (x.queries,x.docs)
+        own = getattr(stage, 'docs', None)
+        queries,docs = (x,y.docs if own is None else own) if isinstance(x, Queries) else (x.queries,x.docs)
         if isinstance(x, Run): _permuted(stage, x, y)
         if y.queries is not queries or y.docs is not docs: y = y._like(queries=queries, docs=docs)
         if not y.name: y = y._like(name=repr(stage))
