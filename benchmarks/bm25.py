@@ -7,7 +7,9 @@ Collections: `vaswani` (11,429 real abstracts, 93 questions, from ../shared/data
 (words drawn from a Zipf distribution, a seed, 1,000 questions). Every system runs in a process of its own and starts from strings:
 `index` is tokenising and indexing, `search` is analysing all questions and ranking, in one call. bm25s uses its own tokenizer with
 its English stop words and PyStemmer's English stemmer; Pyserini a lean index (no positions, vectors or texts), its batch search, and
-the ids and scores of all hits. All use k1=0.9, b=0.4. One call warms up, then the median of the others counts. Peak memory is that of
+the ids and scores of all hits. All use k1=0.9, b=0.4. One call warms up, then the median of the others counts. A second table has BM25, query
+likelihood (mu=1000) and BM25 with RM3 (Anserini's defaults) at k=1000, asked in turn in the same process, where a system has them; Pyserini
+does that over an index with document vectors. Peak memory is that of
 the whole process; in brackets what it held before it started, mostly the texts.
 The last column is how much of Pyserini's top 10 a system finds (Pyserini rounds scores to four decimals before it breaks ties).
 """
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-K1,B,DEPTHS = .9,.4,(10,1000)
+K1,B,MU,DEPTHS,MODELS = .9,.4,1000.,(10,1000),('BM25','QLD','BM25+RM3')
 
 def vaswani(docs):
     from rankwb.core.loading import load
@@ -45,12 +47,17 @@ def rankwb(engine):
     def system(ids, texts, queries, folder):
         import pyarrow as pa
         from rankwb.core.data import Docs, Queries
-        from rankwb.retrieval.bm25 import BM25,BM25Index
+        from rankwb.retrieval.bm25 import BM25
+        from rankwb.retrieval.feedback import RM3
+        from rankwb.retrieval.inverted import InvertedIndex
+        from rankwb.retrieval.likelihood import QLD
         if engine=='numba': import numba
         table,asked,made = pa.table(dict(id=ids, text=texts)),Queries.of(queries),{}
         fresh = lambda: Docs.from_arrow(table)
-        def index(docs): made.update(docs=docs, index=BM25Index.build(docs))
-        def search(k): return BM25(made['docs'], K1, B, k, index=made['index'])(asked)
+        def index(docs): made.update(docs=docs, index=InvertedIndex.build(docs))
+        def search(k, model='BM25'):
+            base = QLD(made['docs'], MU, k, index=made['index']) if model=='QLD' else BM25(made['docs'], K1, B, k, index=made['index'])
+            return (RM3(base) if model=='BM25+RM3' else base)(asked)
         def top(run): return [[int(d) for d in run.codes[a:a+10][:b-a]] for a,b in zip(run.offsets, run.offsets[1:])]
         return fresh,index,search,top
     return system
@@ -63,8 +70,9 @@ def bm25s(backend):
         def index(_):
             made['r'] = bm25s.BM25(k1=K1, b=B, method='lucene', backend=backend)
             made['r'].index(tokenize(texts), show_progress=False)
-        def search(k): return made['r'].retrieve(tokenize(queries), k=min(k, len(texts)), show_progress=False)
+        def search(k, model=None): return made['r'].retrieve(tokenize(queries), k=min(k, len(texts)), show_progress=False)
         def top(found): return [[int(d) for d,s in zip(*row) if s>0][:10] for row in zip(*found)]
+        search.models = ()
         return (lambda: None),index,search,top
     return system
 
@@ -80,20 +88,36 @@ def pyserini(ids, texts, queries, folder):
     from pyserini.index.lucene import LuceneIndexer
     from pyserini.search.lucene import LuceneSearcher
     places,made,qids = {d:i for i,d in enumerate(ids)},{},[str(i) for i in range(len(queries))]
-    def index(_):
-        made['folder'] = os.path.join(folder, str(len(made.setdefault('all', [])))); made['all'].append(0)
-        writer = LuceneIndexer(args=['-index', made['folder'], '-optimize'])
+    def index(_, *more):
+        path = os.path.join(folder, str(len(made.setdefault('all', [])))); made['all'].append(0)
+        writer = LuceneIndexer(args=['-index', path, '-optimize', *more])
         writer.add_batch_dict([dict(id=i, contents=t) for i,t in zip(ids, texts)])
         writer.close()
-    def search(k):
-        searcher = made.get('searcher') or made.setdefault('searcher', LuceneSearcher(made['folder']))
-        searcher.set_bm25(K1, B)
+        made['lean' if not more else 'full'] = path
+    def opened(kind):
+        if kind=='full' and kind not in made: index(None, '-storeDocvectors')
+        return made.get(kind+' open') or made.setdefault(kind+' open', LuceneSearcher(made[kind]))
+    def search(k, model=None):
+        searcher = opened('full' if model else 'lean')
+        searcher.set_qld(MU) if model=='QLD' else searcher.set_bm25(K1, B)
+        searcher.set_rm3() if model=='BM25+RM3' else searcher.unset_rm3()
         return [[(h.docid, h.score) for h in hits] for hits in map(searcher.batch_search(queries, qids, k).get, qids)]
     return (lambda: None),index,search,lambda found: [[places[d] for d,_ in hits[:10]] for hits in found]
 
 SYSTEMS = {'rankwb, numba': rankwb('numba'), 'rankwb, numpy': rankwb('numpy'), 'bm25s, numba': bm25s('numba'), 'bm25s, numpy': bm25s('numpy'),
            'Pyserini': pyserini}
 COLLECTIONS = {'vaswani': vaswani, 'synthetic': synthetic}
+
+def in_turn(calls, repeats):
+    "For each of `calls` the medians of wall and CPU seconds, when they take turns, after one round that does not count"
+    times = {name: [] for name in calls}
+    for _ in range(repeats+1):
+        for name,call in calls.items():
+            gc.collect()
+            w,c = time.perf_counter(),time.process_time()
+            call()
+            times[name].append((time.perf_counter()-w, time.process_time()-c))
+    return {name: [statistics.median(o) for o in zip(*t[1:])] for name,t in times.items()}
 
 def timed(call, prepare, repeats):
     "Medians of wall and CPU seconds of `call`, after one that does not count"
@@ -114,8 +138,9 @@ def child(name, data, repeats):
         fresh,index,search,top = SYSTEMS[name](ids, texts, queries, folder)
         out = dict(index=timed(index, fresh, repeats))
         for k in DEPTHS: out[str(k)] = timed(lambda _: search(k), lambda: None, repeats)
-        found = top(search(10))
-    print(json.dumps(dict(out, top=found, before=before, mb=mb(), queries=len(queries), texts=len(texts), words=sum(len(t.split()) for t in texts))))
+        found,held = top(search(10)),mb()
+        models = in_turn({m: lambda m=m: search(1000, m) for m in getattr(search, 'models', MODELS)}, repeats)
+    print(json.dumps(dict(out, models=models, top=found, before=before, mb=held, queries=len(queries), texts=len(texts), words=sum(len(t.split()) for t in texts))))
 
 def report(collection, docs, repeats, names):
     found = {}
@@ -137,6 +162,10 @@ def report(collection, docs, repeats, names):
     ratio = lambda a,b,what: f'{found[a][what][1]/found[b][what][1]:.1f}' if a in found and b in found else '–'
     print('\nTimes the CPU time of rankwb, numba:\n\n| | index | k=10 | k=1000 |\n|---|--:|--:|--:|')
     for name in list(found)[1:]: print(f'| {name} | ' + ' | '.join(ratio(name, 'rankwb, numba', w) for w in ('index',*map(str, DEPTHS))) + ' |')
+
+    print('\nOther formulas, k=1000, ms a question (CPU):\n\n| | ' + ' | '.join(MODELS) + ' |\n|---|' + '--:|'*len(MODELS))
+    for name,r in found.items():
+        if r['models']: print(f'| {name} | ' + ' | '.join(f'{1e3*w/r["queries"]:.3f} ({1e3*c/r["queries"]:.3f})' for w,c in r['models'].values()) + ' |')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -14,7 +14,8 @@ from .core.execution import Executor
 from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
 from .core.runs import Run
 from .retrieval.analysis import Analyzer
-from .retrieval.bm25 import BM25, BM25Index
+from .retrieval.bm25 import BM25
+from .retrieval.inverted import InvertedIndex
 from .retrieval.dense import Dense
 from .retrieval.fusion import combanz, combmax, combmed, combmin, combmnz, combsum, isr, rrf
 from .evaluation.measures import (AP, ERR, RBP, RR, Bpref, Compat, IPrec, Judged, NumQ, NumRel, NumRet, P, R, Rprec, SetAP, SetF, SetP, SetR,

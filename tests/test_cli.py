@@ -145,6 +145,9 @@ mistakes = [
     (['index','lost.jsonl','--out','new'],              ['lost.jsonl', '--text COLUMN', 'words']),
     (['index','lost.jsonl','--out','new','--text','body'],           ['lost.jsonl', 'text', 'words']),
     (['index','nothing','--out','new'],                 ["'nothing'"]),
+    (['index','beir/scifcat','--out','new'],            ["'beir/scifcat'", 'did you mean beir/scifact']),
+    (['datasets','klingon'],                            ["'klingon'", 'rankwb datasets']),
+    (['datasets','--size'],                             ['--size', '--help']),
     (['index','docs.jsonl','--out','new','--analyzer','klingon'],    ['klingon']),
     (['search','docs.jsonl'],                           ['nothing is asked']),
     (['search','docs.jsonl','--out','new.trec'],        ['nothing is asked', '--topics']),
@@ -331,6 +334,23 @@ def test_no_text_moves_the_cursor(here):
     assert 'Disassembler' in shown[0] and 'line 2' in shown[1]
     assert not [c for text in shown for c in text if not c.isprintable() and c!='\n']
 
+# datasets ----------------------------------------------------------------------------------------------------------------------------
+
+def test_datasets_are_listed(tmp_path):
+    families = rankwb('datasets', cwd=tmp_path).stdout
+    assert re.search(r'^rankify/bm25 +98 ', families, re.M) and re.search(r'^beir +30 ', families, re.M) and 'rankwb datasets WORDS' in families
+    lines = rankwb('datasets', 'rankify', 'natural', cwd=tmp_path).stdout.splitlines()
+    assert lines[0].split()[:3]==['name','task','documents'] and any(l.startswith('rankify/dpr/nq-test ') and '3.0 GB' in l for l in lines)
+    one = dict(re.findall(r'^(\w+) +(.*)$', rankwb('datasets', 'dpr/psgs_w100', cwd=tmp_path).stdout, re.M))
+    assert one['name']=='dpr/psgs_w100' and one['documents']=='21,015,324' and one['from'].startswith('https://') and 'Karpukhin' in one['paper']
+
+def test_datasets_as_json(tmp_path):
+    from rankwb.core.datasets import datasets
+    found = measured('datasets', 'beir/', 'fact', cwd=tmp_path)['datasets']
+    assert {d['name'] for d in found}=={d.name for d in datasets('beir/ fact')}>={'beir/scifact','beir/fever'}
+    scifact = next(d for d in found if d['name']=='beir/scifact')
+    assert (scifact['documents'], scifact['queries']['test'], scifact['bytes'], scifact['licence'])==(5183, 300, 2816079, 'CC BY-NC 2.0; files CC BY-SA 4.0')
+
 # doctor, lab, demo -------------------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='module')
@@ -439,6 +459,7 @@ def test_light_commands_import_little(here):
     assert not modules('--help', cwd=here) & (heavy | {'numpy','pyarrow'})
     assert not modules(*evaluate(), cwd=here) & heavy
     assert not modules('doctor', '--json', cwd=here) & heavy
+    assert not modules('datasets', 'rankify', cwd=here) & (heavy | {'requests','huggingface_hub','ijson'})
     assert not modules('search', 'docs.jsonl', 'running', 'total', cwd=here) & heavy
 
 def seconds(*command, cwd):

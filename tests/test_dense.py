@@ -3,10 +3,11 @@ import http.server, json, multiprocessing as mp, os, shutil, signal, string, sub
 from pathlib import Path
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
-from rankwb.retrieval import dense as module
 from rankwb.core import encoders
 from rankwb.core.encoders import Encoder, find_model, model_digest
-from rankwb.retrieval.dense import Dense, doc_vectors, nearest
+from rankwb.retrieval import keeping as module
+from rankwb.retrieval.dense import Dense
+from rankwb.retrieval.keeping import encoded
 
 pytest.importorskip('sentence_transformers')
 os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
@@ -207,16 +208,6 @@ def test_not_finite(tmp_path):
     save_file(w, Path(folder)/'model.safetensors', metadata=dict(format='pt'))
     with pytest.raises(ValueError, match='no finite vector for'): Encoder(folder).encode(['list'])
 
-def test_nearest_by_brute_force():
-    "Small whole numbers: all scores are exact and full of ties; every block size gives the stable order of the documents"
-    for n,m,k in ((1,1,1),(5,3,9),(9000,17,50),(20_001,33,1000)):
-        D,Q = rng.integers(-3, 4, (n,8)).astype(np.float16),rng.integers(-3, 4, (m,8)).astype(np.float64)
-        S = Q@D.T.astype(np.float64)
-        rows,scores = nearest(Q, D, k)
-        want = np.argsort(-S, axis=1, kind='stable')[:,:k]
-        assert rows.dtype==np.int32 and scores.dtype==np.float32
-        assert np.array_equal(rows, want) and np.array_equal(scores, np.take_along_axis(S, want, 1))
-
 # Finding a model
 
 def test_other_weights_in_the_package(tmp_path, monkeypatch):
@@ -346,23 +337,23 @@ def test_killed_while_encoding(tmp_path, corpus, monkeypatch):
     folder,docs = corpus
     monkeypatch.setattr(module, '_part', 32)
     encode,home = Encoder.encode,tmp_path/'cache'/'rankwb'/'vectors'
-    def slowly(*a):
+    def slowly(*a, **kw):
         time.sleep(.1)
-        return encode(*a)
+        return encode(*a, **kw)
     with monkeypatch.context() as m:
         m.setattr(Encoder, 'encode', slowly)
-        p = start(lambda: doc_vectors(Encoder(folder), docs))
+        p = start(lambda: encoded(Encoder(folder), docs))
     end = time.monotonic()+120
     while len(list(home.glob('*.parts/*.npy')))<3 and p.is_alive() and time.monotonic()<end: time.sleep(.01)
     p.kill()
     p.join()
     done = list(home.glob('*.parts/*.npy'))
-    assert p.exitcode==-signal.SIGKILL and 3<=len(done)<10 and not list(home.glob('*.npy'))
+    assert p.exitcode==-signal.SIGKILL and 3<=len(done)<10 and not list(home.glob('*/manifest.json'))
     asked = []
-    monkeypatch.setattr(Encoder, 'encode', lambda self, texts, *a: asked.append(len(texts)) or encode(self, texts, *a))
-    got = np.array(doc_vectors(Encoder(folder), docs))
+    monkeypatch.setattr(Encoder, 'encode', lambda self, texts, **kw: asked.append(len(texts)) or encode(self, texts, **kw))
+    got = np.array(encoded(Encoder(folder), docs).array)
     assert len(asked)==-(-len(docs)//32)-len(done) and not list(home.glob('*.parts'))
-    assert np.array_equal(got, doc_vectors(Encoder(folder), docs, folder=tmp_path/'elsewhere'))
+    assert np.array_equal(got, encoded(Encoder(folder), docs, folder=tmp_path/'elsewhere').array)
 
 @fork
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -370,13 +361,13 @@ def test_processes_encode_one_corpus(tmp_path, corpus, monkeypatch):
     "Three processes that make the same vectors at the same time: all get them, and nothing else is left"
     folder,docs = corpus
     monkeypatch.setattr(module, '_part', 8)
-    want = np.array(doc_vectors(Encoder(folder), docs, folder=tmp_path/'elsewhere'))
+    want = np.array(encoded(Encoder(folder), docs, folder=tmp_path/'elsewhere').array)
     def work():
-        if not np.array_equal(doc_vectors(Encoder(folder), docs), want): os._exit(3)
+        if not np.array_equal(encoded(Encoder(folder), docs).array, want): os._exit(3)
     ps = [start(work) for _ in range(3)]
     for p in ps: p.join(100)
     assert [p.exitcode for p in ps]==[0,0,0]
-    assert sorted(f.suffix for f in (tmp_path/'cache'/'rankwb'/'vectors').iterdir())==['.json','.npy']
+    assert [sorted(f.name for f in d.iterdir()) for d in (tmp_path/'cache'/'rankwb'/'vectors').iterdir()]==[['manifest.json','vectors.npy']]
 
 def test_repeated_documents(tmp_path, corpus, monkeypatch):
     "A text that documents of several parts share is encoded once, and they have the same vector"
@@ -384,8 +375,8 @@ def test_repeated_documents(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(module, '_part', 16)
     many = Docs.from_dict({f'd{i}': f'sort {"list "*(i%23)}' for i in range(100)})
     asked,encode = [],Encoder.encode
-    monkeypatch.setattr(Encoder, 'encode', lambda self, texts, *a: asked.extend(texts) or encode(self, texts, *a))
-    v = doc_vectors(Encoder(folder), many)
+    monkeypatch.setattr(Encoder, 'encode', lambda self, texts, **kw: asked.extend(texts) or encode(self, texts, **kw))
+    v = encoded(Encoder(folder), many).array
     assert len(asked)==len(set(asked))==23
     assert all(np.array_equal(v[i], v[i%23]) for i in range(100))
     np.testing.assert_allclose(v, module.unit(encode(Encoder(folder), many.texts(), 'doc')), atol=1e-3)
@@ -395,21 +386,21 @@ def test_interrupt_keeps_queries(corpus, monkeypatch):
     folder,docs = corpus
     monkeypatch.setattr(module, '_part', 32)
     calls,encode = [],Encoder.encode
-    def stop(self, texts, *a):
+    def stop(self, texts, **kw):
         calls.append(len(texts))
         if len(calls)==3: raise KeyboardInterrupt
-        return encode(self, texts, *a)
+        return encode(self, texts, **kw)
     monkeypatch.setattr(Encoder, 'encode', stop)
-    with pytest.raises(KeyboardInterrupt): doc_vectors(Encoder(folder), docs)
-    assert len(doc_vectors(Encoder(folder), docs))==len(docs)
+    with pytest.raises(KeyboardInterrupt): encoded(Encoder(folder), docs)
+    assert len(encoded(Encoder(folder), docs))==len(docs)
     assert len(calls)==1+-(-len(docs)//32) # the part that was interrupted is the only one that was begun twice
 
 def test_damaged_vectors(corpus):
     "A file of other length is an error that names it"
     folder,docs = corpus
-    v = doc_vectors(Encoder(folder), docs)
-    np.save(v.filename, np.zeros((3,32), np.float16))
-    with pytest.raises(ValueError, match='3 vectors of float16, expected 304 of float16; delete the file'): doc_vectors(Encoder(folder), docs)
+    v = encoded(Encoder(folder), docs)
+    np.save(v.array.filename, np.zeros((3,32), np.float16))
+    with pytest.raises(ValueError, match=r'vectors.npy: 320 bytes where 19,584 were written; make the folder again'): encoded(Encoder(folder), docs)
 
 def test_precision_needs_gpu(tmp_path):
     import torch

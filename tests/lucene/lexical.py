@@ -59,6 +59,24 @@ def digest(rows, bits, learnt=None):
     "The address of a ranking and of what was learnt for it"
     return hashlib.sha256(json.dumps([rows, bits, sorted(learnt.items()) if learnt else None], separators=(',',':')).encode()).hexdigest()[:12]
 
+def ours(
+    text, # A system, as rankwb writes it
+    docs,
+    queries,
+    by_id=False, # Search the documents sorted by id, so that ties go by id?
+) -> list: # For each query rows of `docs`, bits of scores, and bits of the weights that were learnt or None
+    "What rankwb answers, in the form of the oracle"
+    import numpy as np, pyarrow.compute as pc
+    from rankwb.core.pipelines import parse
+    from rankwb.retrieval.scoring import bags
+    searched = docs.take(pc.sort_indices(docs.ids)) if by_id else docs
+    stage = parse(text, searched)
+    run,learnt = stage(queries),[None]*len(queries)
+    if text.startswith(('RM3','Rocchio')):
+        learnt = [{t: int(np.float32(w).view(np.int32)) for t,w in b.items()} for b in bags(stage.expanded(queries, stage.base(queries)))]
+    rows,bits = docs.rows(searched.ids)[run.codes].tolist() if by_id else run.codes.tolist(), run.scores.view(np.int32).tolist()
+    return [[rows[a:b], bits[a:b], o] for a,b,o in zip(run.offsets, run.offsets[1:], learnt)]
+
 def kept(answers):
     "What is kept of the answers of a system: one digest for each question, or one for all where there are many"
     each = [digest(*a) for a in answers]
@@ -74,7 +92,9 @@ def plan():
         out[name] = c.docs.ids.to_pylist(),c.docs.texts(),c.queries.texts(),[(s, t) for s in systems for t in ((False,True) if name=='vaswani' else (False,))]
     return out
 
-def name_of(system, by_id): return f'{system}, ties by id' if by_id else system
+_by_id = ', ties by id'
+def name_of(system, by_id): return system+_by_id*by_id
+def of_name(name): return name.removesuffix(_by_id),name.endswith(_by_id)
 
 def make():
     todo = plan()
