@@ -15,9 +15,13 @@ def serve(tasks):
         out = tasks[task]()
         w,c = time.perf_counter()-w,time.process_time()-c
         np.save(path, out)
-        status = Path('/proc/self/status')
-        mapped = [int(l.split()[1])/1024 for l in status.read_text().splitlines() if l.startswith('RssFile')] if status.exists() else [0]
-        print(json.dumps([w, c, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, *mapped]), flush=True)
+        print(json.dumps([w, c, *memory()]), flush=True)
+
+def memory():
+    "MB of this process at most, and what of it is mapped from files now"
+    if not (status := Path('/proc/self/status')).exists(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024,0
+    told = dict(l.split(':') for l in status.read_text().splitlines())
+    return [int(told[k].split()[0])/1024 for k in ('VmHWM','RssFile')]
 
 def turns(file, names, args, repeats):
     "In the parent: names of systems and tasks; (name, task) → medians of wall and CPU seconds; name → peak MB, mapped MB; (name, task) → last result"

@@ -101,6 +101,7 @@ def recall(a):
     from rankwb.retrieval.approximate import Faiss
     from rankwb.retrieval.indexes import Binary, Int8
     dense,questions = real()
+    dense.doc_vectors
     print(f'\n### {len(dense.docs):,} docstrings, {len(questions):,} questions\n')
     print('| index | made in s | MB | | recall@1 | recall@10 | recall@100 | vectors compared |\n|---|--:|--:|---|--:|--:|--:|--:|')
     tried = [(Int8(), dict(candidates=(100,150,None))), (Binary(), dict(candidates=(100,300,1000))), (Faiss('HNSW32'), dict(efSearch=(16,64,256))), (Faiss('IVF64,Flat'), dict(nprobe=(1,4,16))),
@@ -111,7 +112,7 @@ def recall(a):
         folder = stage.index_folder
         spent,size = time.process_time()-start,sum(f.stat().st_size for f in folder.iterdir())/1e6
         for row in stage.recall(questions, (1,10,100), **asked).to_dict('records'):
-            said = ', '.join(f'{k}={row[k] if row[k]==row[k] else None}' for k in asked)
+            said = ', '.join(f'{k}={row[k]:g}' if row[k]==row[k] else f'{k}=None' for k in asked)
             print(f'| {index!r} | {spent:.1f} | {size:.1f} | {said} | {row["recall@1"]:.3f} | {row["recall@10"]:.3f} | {row["recall@100"]:.3f} | {row["compared"]:.1%} |')
 
 def main():

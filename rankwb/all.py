@@ -6,18 +6,37 @@
 __all__ = []
 
 # %% ../nbs/apps/02_all.ipynb #c3b5a645
+from .core.answering import answer_accuracy, answer_qrels, has_answer
 from .core.caching import Store
 from .core.data import Collection, Docs, Qrels, Queries
+from .core.datasets import datasets
 from .core.encoders import Encoder
+from .core.hub import load_hub
 from .core.loading import load
 from .core.execution import Executor
 from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
+from .core.presets import encoder, preset, presets
 from .core.runs import Run
 from .retrieval.analysis import Analyzer
+from .retrieval.approximate import Faiss
 from .retrieval.bm25 import BM25
-from .retrieval.inverted import InvertedIndex
+from .retrieval.calls import Limits
+from .retrieval.chunking import AvgP, Chunker, FirstP, KMaxP, MaxP, Passages, SumP
 from .retrieval.dense import Dense
+from .retrieval.expansion import SparseEncoder
+from .retrieval.feedback import RM3, Axiomatic, Rocchio
 from .retrieval.fusion import combanz, combmax, combmed, combmin, combmnz, combsum, isr, rrf
+from .retrieval.indexes import Binary, Exact, Int8
+from .retrieval.inverted import InvertedIndex
+from .retrieval.late_interaction import ColBERT, ColBERTReranker
+from .retrieval.likelihood import QLD, QLJM
+from .retrieval.lucene import Lucene
+from .retrieval.lucene_index import LuceneIndex
+from .retrieval.pages import Manners
+from .retrieval.plaid import PLAID
+from .retrieval.remote import RemoteEncoder
+from .retrieval.sparse import Sparse
+from .retrieval.web import Plain, Serper, Tape, Web
 from .evaluation.measures import (AP, ERR, RBP, RR, Bpref, Compat, IPrec, Judged, NumQ, NumRel, NumRet, P, R, Rprec, SetAP, SetF, SetP, SetR,
                                         Success, infAP, nDCG, parse_measures)
 from .evaluation.evaluate import evaluate

@@ -1,11 +1,11 @@
 "Whether a passage holds an answer, against the code that the field's numbers come from"
-import importlib.util, json, random, sys, unicodedata, warnings
-import numpy as np, pytest
+import importlib.util, json, random, sys, warnings
+import pytest
 from hypothesis import example, given, settings, strategies as st
 from rankwb.core.answering import answer_accuracy, answer_qrels, answer_tokens, has_answer, holds_answer
 from rankwb.core.loading import load
 from rankwb.core.rankings import Run
-from rankwb.core.records import Docs, Queries
+from rankwb.core.records import Docs
 from rankwb.evaluation.evaluate import evaluate
 from rankwb.retrieval.bm25 import BM25
 

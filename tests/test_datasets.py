@@ -1,22 +1,20 @@
 "Data sets by name: the list, what its files become, and that nothing which is not the file is taken for it"
-import csv, gzip, hashlib, io, json, random, re, subprocess, sys, threading, warnings, zipfile
+import csv, gzip, hashlib, io, json, re, warnings, zipfile
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, pyarrow as pa, pytest
+import pyarrow as pa, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from rankwb.core import published
 from rankwb.core.data import Collection
 from rankwb.core.datasets import datasets, named, names
 from rankwb.core.downloads import DownloadError, checksum
 from rankwb.core.loading import load
-from rankwb.core.published import load_dataset, read_passages, readers
+from rankwb.core.published import read_passages, readers
 from rankwb.core.questions import read_questions, save_questions
-from rankwb.core.rankings import Run
-from rankwb.core.records import Docs, Queries
-from rankwb.core.runs import run_formats
+from rankwb.core.records import Docs
 from rankwb.experiments.experiment import experiment
 from rankwb.retrieval.bm25 import BM25
-from test_downloads import commit, hub, no_waiting, online, site
+from test_downloads import hub, no_waiting, online, site # fixtures, and how to serve a file of the hub
 
 ids = ['1','007','doc1','a b','é','x'*300,'1234567890','wiki:é/1','[doc]']
 def quiet(f, *args, **kw):
@@ -114,7 +112,7 @@ def test_ids_survive(tmp_path):
 
 @pytest.mark.parametrize('o,says', [
     ([entry('q', [dict(id=1.5)])], 'question 1, passage 1: 1.5 is no id'), ([entry('q', [dict(id=True)])], 'True is no id'), ([entry('q', [{}])], 'None is no id'),
-    ([entry('q', [dict(id='', text='x')])], "'' is no id"), ([entry('a', query_id='None'), entry('b', query_id='None')], "id 'None' stands for two questions"),
+    ([entry('q', [dict(id='', text='x')])], "'' is no id"), ([dict(question='q', ctxs=[7])], 'question 1, passage 1: expected an object'), ([entry('q', [dict(id=1, text=5)])], 'passage 1: expected an object with an id and a text'), ([entry('a', query_id='None'), entry('b', query_id='None')], "id 'None' stands for two questions"),
     ([entry('q', [dict(id=1, score='high')])], "score 'high' is no number"), ([entry('q', [dict(id=1, has_answer='maybe')])], "has_answer is 'maybe'"),
     ([dict(answers=[])], "question 1: expected an object with a text as 'question'"), ([5], 'question 1'), ([dict(question='q', answers=[{}])], 'answer {} is neither'),
     ([], 'there is no question'), ([entry('q', [dict(id=1, text=None)])], "passage '1' has no text, only its id; say which corpus"),
@@ -370,7 +368,10 @@ def test_hub_columns(folder):
     assert load(folder('rows/train.parquet', text=['a','b']), columns=dict(id=None)).docs.ids.to_pylist()==['0','1']
     assert load(folder('whole/train.parquet', id=[3,12345678901], text=['a','b'])).docs.ids.to_pylist()==['3','12345678901']
     with pytest.raises(ValueError, match="no column 'body'; there are docid, passage, n"): load(where, columns=dict(text='body'))
-    with pytest.raises(ValueError, match='ids are of type double'): load(folder('f/train.parquet', id=[.5], text=['a']))
+    swapped = load(folder('swap/train.parquet', id=['x','y'], text=['1','2']), columns=dict(id='text', text='id'))
+    assert swapped.docs.ids.to_pylist()==['1','2'] and swapped.docs.texts()==['x','y']
+    with pytest.raises(ValueError, match='which column is the id.*It has'): load(folder('two/train.parquet', docid=['1'], pid=['2'], text=['a']))
+    with pytest.raises(ValueError, match='ids of type double'): load(folder('f/train.parquet', id=[.5], text=['a']))
     with pytest.raises(ValueError, match='which column is the id'): load(folder('g/train.parquet', text=['a']))
     with pytest.raises(ValueError, match='hub:.*validation'): load(where, split='validation', columns=dict(id='docid'))
 

@@ -49,8 +49,7 @@ def measured(run, qrels, names):
 
 # Published and measured numbers -------------------------------------------------------------------------------------------------------
 
-rows = {'Lucene("bm25")': (.3123,.1942), 'Lucene("bm25", feedback="rm3")': (.3648,.2224), 'Lucene("qld")': (.3265,.1942), 'Lucene("qld", feedback="rm3")': (.3629,.2250),
-        'Lucene("bm25", feedback="axiomatic")': (.3077,.1955)} # with QLD, on the page: it takes a quarter of a second a query
+rows = {'Lucene("bm25")': (.3123,.1942), 'Lucene("bm25", feedback="rm3")': (.3648,.2224), 'Lucene("qld")': (.3265,.1942), 'Lucene("qld", feedback="rm3")': (.3629,.2250)} # axiomatic feedback takes Anserini a fifth of a second a query: on the page
 @pytest.mark.parametrize('text', rows)
 @apart
 def test_anserini_on_cacm(shared, text):
@@ -307,7 +306,7 @@ try: LuceneIndex.build(docs, place/'index')
 except KeyboardInterrupt: print('interrupted', sorted(os.listdir(place)), Lucene(docs[:9])('w3')['q1'].ids, flush=True)
 else: print('done', flush=True)
 '''
-def build(folder, n=40_000):
+def build(folder, n=15_000):
     "A process that builds an index of many documents, once it has begun to write"
     folder.mkdir(exist_ok=True)
     env = dict(os.environ, PYTHONPATH=str(root), XDG_CACHE_HOME=str(folder.parent/'cache'), TQDM_DISABLE='1')

@@ -6,7 +6,7 @@
 __all__ = ['evaluate', 'compare', 'index', 'search', 'datasets']
 
 # %% ../../nbs/apps/01a_commands.ipynb #1b7e95b7
-import os, re, shutil, warnings
+import re, shutil, warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path

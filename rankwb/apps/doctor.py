@@ -105,6 +105,10 @@ uses = { # Extra → what it is for
     'numba': 'faster BM25',
     'faiss': 'approximate dense search',
     'irds': 'the collections of ir_datasets',
+    'hub': 'data sets of the Hugging Face hub',
+    'remote': 'embedding APIs by litellm',
+    'web': 'search of the web',
+    'sentences': 'passages of whole sentences',
     'bench': 'the peers that benchmarks compare with',
     'dev': 'work on rankwb itself'}
 

@@ -54,7 +54,8 @@ def _lost(ids, known):
 def _check(self:Collection):
     known,asked = self.queries.ids,pa.array(list(self.answers), pa.string())
     if (q := _lost(asked, known)) is not None: raise ValueError(f'{self.name}: answers to {q!r}, which is not a query')
-    if bad := [q for q,a in self.answers.items() if not all(isinstance(o, str) for o in a)]: raise ValueError(f'{self.name}: an answer to {bad[0]!r} is no string; gold answers are texts')
+    bad = next((q for q,a in self.answers.items() if not all(isinstance(o, str) for o in a)), None)
+    if bad is not None: raise ValueError(f'{self.name}: an answer to {bad!r} is no string; gold answers are texts')
     if self.run is None: return
     if (q := _lost(self.run.query_ids, known)) is not None: raise ValueError(f'{self.name}: the run has query {q!r}, which the collection lacks')
     if self.run.doc_ids is self.docs.ids or _lost(self.run.doc_ids, self.docs.ids) is None: return

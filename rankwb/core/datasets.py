@@ -62,7 +62,7 @@ def queries(self:Dataset) -> str:
 def split(self:Dataset, split=None):
     "The name of a split: that which is asked for, or the usual one"
     usual = self.default or next((s for s in ('test','dev') if s in self.splits), next(iter(self.splits), ''))
-    if split and split not in self.splits: raise ValueError(f'{self.name}: no split {split!r}; ' + (f'there are {", ".join(self.splits)}' if self.splits else 'it has no questions'))
+    if split and split not in self.splits: raise ValueError(f'{self.name}: no split {split!r}; there are {", ".join(self.splits) or "none"}')
     return split or usual
 
 # %% ../../nbs/core/20_datasets.ipynb #d66f53a3
@@ -150,9 +150,10 @@ def _repr_html_(self:Datasets):
 @patch
 def facts(self:Dataset) -> dict: # A word → a text
     "What is known of it, to be read"
-    known = {'name': self.name, **{k: self.about.get(k) for k in ('title','task')}, 'documents': f'{self.docs:,}' if self.docs else '', 'queries': self.queries, 'download': _size(self.bytes),
-             'licence': self.licence, 'paper': self.about.get('paper'), 'home': self.about.get('url'), 'from': self.url or self.hub or next((o['url'] for o in self.splits.values() if 'url' in o), ''),
-             'texts': self.texts, 'judgments': self.qrels, 'also': ', '.join(self.also)}
+    a,one = self.about,next((o['url'] for o in self.splits.values() if 'url' in o), '')
+    known = {'name': self.name, 'title': a.get('title'), 'task': a.get('task'), 'documents': f'{self.docs:,}' if self.docs else '',
+             'queries': self.queries, 'download': _size(self.bytes), 'licence': self.licence, 'paper': a.get('paper'), 'home': a.get('url'),
+             'from': self.url or self.hub or one, 'texts': self.texts, 'judgments': self.qrels, 'also': ', '.join(self.also)}
     return {k: v for k,v in known.items() if v}
 
 @patch

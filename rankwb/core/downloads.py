@@ -206,8 +206,9 @@ def _metadata(url, page, path, endpoint):
     from huggingface_hub import get_hf_file_metadata
     try: return get_hf_file_metadata(url, endpoint=endpoint)
     except Exception as e:
-        why = _hub_reasons.get(type(e).__name__) or (f'the hub answers {r.status_code}' if (r := getattr(e, 'response', None)) is not None else f'the hub cannot be reached from here ({type(e).__name__})')
-        raise _failed(page, path, why) from None
+        status = getattr(getattr(e, 'response', None), 'status_code', None)
+        why = f'the hub answers {status}' if status else f'the hub cannot be reached from here ({type(e).__name__})'
+        raise _failed(page, path, _hub_reasons.get(type(e).__name__, why)) from None
 
 # %% ../../nbs/core/18_downloads.ipynb #2558215b
 def hub_file(

@@ -6,10 +6,11 @@
 __all__ = ['load_hub']
 
 # %% ../../nbs/core/22_hub.ipynb #106b7a0d
+from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from .data import Collection
 from .qrels import Qrels
-from .records import Docs, Queries
+from .records import Docs, Queries, _rename
 
 # %% ../../nbs/core/22_hub.ipynb #884ad993
 def _reason(e): return ' '.join(str(e).split('\n')[0].split()) or type(e).__name__
@@ -22,25 +23,22 @@ def _table(path, config=None, split='train', revision=None):
     except Exception as e: raise ValueError(f'hub:{path}: {_reason(e)}') from e
 
 # %% ../../nbs/core/22_hub.ipynb #38c63dca
-_usual = dict(id=('id','_id','docid','doc_id','query_id','qid','query-id','pid','corpus-id'), text=('text','passage','contents','content','query','question','document'), title=('title',))
+def _called(table, columns, path):
+    "`table` with its columns under our names"
+    if bad := [c for c in columns.values() if c not in table.column_names]: raise ValueError(f'hub:{path}: no column {bad[0]!r}; there are {", ".join(table.column_names)}')
+    taken = {w for w,c in columns.items() if w!=c}
+    table = table.rename_columns([f'{c}_' if c in taken else c for c in table.column_names])
+    given = {w: f'{c}_' if c in taken else c for w,c in columns.items()}
+    if title := given.pop('title', None): table = table.rename_columns(['title' if c==title else c for c in table.column_names])
+    return _rename(table, f'hub:{path}', **given)
 
-def _column(table, what, given, path):
-    "The column that is `what`, under the name that was given or one of the usual"
-    if what in given and given[what] not in table.column_names: raise ValueError(f'hub:{path}: no column {given[what]!r}; there are {", ".join(table.column_names)}')
-    found = [given[what]] if what in given else [c for c in _usual[what] if c in table.column_names][:1]
-    if not found and what!='title': raise ValueError(f'hub:{path}: which column is the {what}? There are {", ".join(table.column_names)}; say columns={{{what!r}: …}}')
-    return found[0] if found else None
-
-# %% ../../nbs/core/22_hub.ipynb #1cb12ee7
 def _records(kind, table, columns, path):
     "`table` as `Docs` or `Queries`"
-    columns = dict(columns)
-    if numbered := 'id' in columns and columns['id'] is None: del columns['id']
-    names = {} if numbered else {_column(table, 'id', columns, path): 'id'}
-    names |= {c: w for w in ('text','title') if (c := _column(table, w, columns, path))}
-    table = table.rename_columns([names.get(c, f'{c}_' if c in names.values() else c) for c in table.column_names])
-    if numbered: table = table.append_column('id', pa.array(np.arange(len(table))))
-    if not (pa.types.is_integer(t := table['id'].type) or pa.types.is_string(t) or pa.types.is_large_string(t)): raise ValueError(f'hub:{path}: the ids are of type {t}; expected texts or integers')
+    if 'id' in columns and columns['id'] is None:
+        table = table.drop_columns([c for c in table.column_names if c=='id']).append_column('id', pa.array(np.arange(len(table))))
+    table = _called(table, {w: c for w,c in columns.items() if c is not None}, path)
+    t = table['id'].type
+    if not (pa.types.is_integer(t) or pa.types.is_string(t) or pa.types.is_large_string(t)): raise ValueError(f'hub:{path}: ids of type {t}; expected texts or integers')
     return kind(table, path)
 
 # %% ../../nbs/core/22_hub.ipynb #cfcf4a46
@@ -57,9 +55,11 @@ _judged = dict(query=('query-id','query_id','qid'), doc=('corpus-id','doc_id','d
 
 def _qrels(table, columns, path):
     found = {w: columns.get(w) or next((c for c in usual if c in table.column_names), None) for w,usual in _judged.items()}
-    if bad := [w for w,c in found.items() if c not in table.column_names]: raise ValueError(f'hub:{path}: which column is the {bad[0]} of a judgment? There are {", ".join(table.column_names)}')
+    if bad := [w for w,c in found.items() if c not in table.column_names]:
+        raise ValueError(f'hub:{path}: which column is the {bad[0]} of a judgment? There are {", ".join(table.column_names)}')
     q,d,g = (table[found[w]] for w in ('query','doc','grade'))
-    if pa.types.is_floating(g.type) and not pc.all(pc.equal(g, pc.round(g))).as_py(): raise ValueError(f'hub:{path}: {found["grade"]} has grades that are no integers')
+    whole = not pa.types.is_floating(g.type) or pc.all(pc.equal(g, pc.round(g))).as_py()
+    if not whole: raise ValueError(f'hub:{path}: {found["grade"]} has grades that are no integers')
     return Qrels.from_columns(q.cast(pa.string()), d.cast(pa.string()), g.cast(pa.int64()).to_numpy(), path)
 
 # %% ../../nbs/core/22_hub.ipynb #0ae1c194
@@ -95,8 +95,9 @@ def load_hub(
 ) -> Collection:
     "A data set of the Hugging Face hub"
     path = path.removeprefix('hub:')
+    name,told = (Path(path).name,'a folder') if Path(path).is_dir() else (path,f'{path} on the Hugging Face hub')
     read = {p: _read(o, path, revision) for p,o in _parts(path, config, split, columns, revision).items()}
-    docs = _records(Docs, *read['docs'], path) if 'docs' in read else Docs.from_records([], path)
-    queries,golds = _questions(*read['queries'], path) if 'queries' in read else (Queries.from_records([], path),{})
-    qrels = _qrels(*read['qrels'], path) if 'qrels' in read else None
-    return Collection(docs, queries, qrels, golds, path, about={'source': f'{path} on the Hugging Face hub', **({'revision': revision} if revision else {})})
+    docs = _records(Docs, *read['docs'], name) if 'docs' in read else Docs.from_records([], name)
+    queries,golds = _questions(*read['queries'], name) if 'queries' in read else (Queries.from_records([], name),{})
+    qrels = _qrels(*read['qrels'], name) if 'qrels' in read else None
+    return Collection(docs, queries, qrels, golds, name, about={'source': told, **({'revision': revision} if revision else {})})

@@ -235,7 +235,8 @@ def load(
 ) -> Collection:
     "A collection, from wherever it is"
     parts = {k: _as_part(k, more.pop(k), name or '') for k in ('docs','queries','qrels','answers','run') if k in more}
-    if not what and (more or not parts): raise TypeError(f'load: {f"no part {next(iter(more))!r}" if more else "nothing to load"}; the parts are docs, queries, qrels, answers and run')
+    wrong = f'no part {next(iter(more))!r}' if more else '' if parts else 'nothing to load'
+    if not what and wrong: raise TypeError(f'load: {wrong}; the parts are docs, queries, qrels, answers and run')
     if not what: return Collection(**{'queries':Queries.from_records([]), **parts}, name=name or '')
     path = Path(what).expanduser()
     read = _reader(what, path)

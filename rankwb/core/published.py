@@ -14,7 +14,7 @@ import pyarrow as pa
 from .batching import progress
 from .caching import address, cache_home
 from .data import Collection
-from .datasets import Dataset, named
+from .datasets import named
 from .downloads import fetch, hub_file, mirrored, unpack
 from .files import json_lines
 from .loading import layouts, read_squad
@@ -130,7 +130,8 @@ def _texts(row, docs, path):
     if not row.texts: raise ValueError(f'{row.name}: its passages are ids alone; give the corpus that they are of: docs=…')
     there = _place(of := named(row.texts))/'docs.arrow'
     if there.is_file(): return Docs.read(there, name=of.name)
-    raise ValueError(f'{row.name}: its passages are ids alone, of {of.name}, which is not on this machine; load({of.name!r}) fetches {of.bytes/1e9:.1f} GB of it, or give it as docs=…')
+    raise ValueError(f'{row.name}: its passages are ids alone, of {of.name}, which is not on this machine; '
+                     f'load({of.name!r}) fetches {of.bytes/1e9:.1f} GB of it, or give it as docs=…')
 
 def _make_ranked(row, split, mirror, k, docs):
     def make(folder):
@@ -153,7 +154,7 @@ def _load_squad(row, split=None, mirror=None):
     return read_squad(_fetched(row, mirror, split), row.name).replaced(about=_told(row))
 
 def _closed(row, split=None, mirror=None):
-    raise ValueError(f'{row.name}: not public; {row.url} says how to get and make it, then load(folder)' + ("; ir_datasets has it under 'disks45/nocr/trec-robust-2004'" if 'robust04' in row.name else ''))
+    raise ValueError(f'{row.name}: not public; {row.url} says how to get and make it, then load(folder)')
 
 # %% ../../nbs/core/21_published.ipynb #92628e28
 readers = { # kind of a row → what makes a collection of it

@@ -18,8 +18,8 @@ from .data import Collection
 from .files import json_lines, writing
 from .qrels import Qrels
 from .rankings import Run
-from .records import Docs, Queries
-from .streaming import opened, take_rows
+from .records import Docs, Queries, take_rows
+from .streaming import opened
 
 # %% ../../nbs/core/19a_questions.ipynb #a08ce0a8
 _by_id = re.compile(rb'\s*\{\s*("[^"\\]*"\s*:\s*\{|\}\s*$)')
@@ -42,19 +42,21 @@ def _entries(path):
 
 # %% ../../nbs/core/19a_questions.ipynb #220b7100
 _known = dict(question=('question','query'), answers=('answers','golden_answers','answer','target'), id=('query_id','qid','id','_id'),
-              passages=('ctxs','contexts','positive_ctxs'), doc=('id','docid','passage_id','psg_id'))
+              passages=('ctxs','contexts'), doc=('id','docid','passage_id','psg_id'))
 
 def _get(o, field): return next((o[k] for k in _known[field] if o.get(k) is not None), None)
 
 def _id(o, field, where):
     i = _get(o, field)
-    if isinstance(i, bool) or not isinstance(i, (int,str)) or i=='': raise ValueError(f'{where}: {i!r} is no id; expected a text or an integer as {" or ".join(map(repr, _known[field]))}')
+    if isinstance(i, bool) or not isinstance(i, (int,str)) or i=='':
+        raise ValueError(f'{where}: {i!r} is no id; expected a text or an integer as {" or ".join(map(repr, _known[field]))}')
     return str(i)
 
 def _golds(o, where):
     given = _get(o, 'answers')
     given = [] if given is None else given if isinstance(given, list) else [given]
-    if bad := [a for a in given if isinstance(a, bool) or not isinstance(a, (str,int,float))]: raise ValueError(f'{where}: answer {bad[0]!r} is neither text nor number')
+    bad = [a for a in given if isinstance(a, bool) or not isinstance(a, (str,int,float))]
+    if bad: raise ValueError(f'{where}: answer {bad[0]!r} is neither text nor number')
     return [s for a in given if (s := str(a)).strip()]
 
 # %% ../../nbs/core/19a_questions.ipynb #c01e7663
@@ -92,7 +94,8 @@ def passages(self:_Reading, ctxs, where):
     seen = set()
     for p,c in enumerate(islice(ctxs, self.k), 1):
         at = f'{where}, passage {p}'
-        d,text,title = _id(c, 'doc', at),c.get('text'),c.get('title') or ''
+        if not isinstance(c, dict) or not isinstance(c.get('text'), (str,type(None))): raise ValueError(f'{at}: expected an object with an id and a text')
+        d,text,title = _id(c, 'doc', at),c.get('text'),str(c.get('title') or '')
         code,mark = self.place.setdefault(d, len(self.place)),hash((title, text))
         if code==len(self.texts):
             self.texts.append(mark)
@@ -101,7 +104,7 @@ def passages(self:_Reading, ctxs, where):
         elif self.texts[code]!=mark: self.other += 1
         if code in seen: self.twice += 1; continue
         seen.add(code)
-        self.codes.append(code); self.scores.append(_score(c.get('score'), at)); self.marks.append(_mark(c.get('has_answer'), at))
+        for a,v in ((self.codes,code), (self.scores,_score(c.get('score'), at)), (self.marks,_mark(c.get('has_answer'), at))): a.append(v)
     self.sizes.append(len(seen))
 
 # %% ../../nbs/core/19a_questions.ipynb #91cc39f5

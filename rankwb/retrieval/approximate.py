@@ -17,9 +17,9 @@ from fastcore.basics import patch
 from ..core.batching import progress
 from ..core.caching import address
 from ..core.encoders import file_digest
-from .indexes import Index
+from .indexes import _at_least, Index
 from .nearest import _rows, definition, floats, nearest
-from .vectors import Vectors
+from .vectors import _lines, Vectors
 
 # %% ../../nbs/retrieval/11_approximate.ipynb #09216afb
 def _faiss():
@@ -59,10 +59,7 @@ class Faiss(Index):
     seed:int = 0 # Which they are
     threads:int = 1 # That build it; with more, graphs differ from one time to the next
     asked:ClassVar[tuple] = ('efSearch','nprobe','refine')
-    def __post_init__(self):
-        for name,least in dict(efSearch=1, nprobe=1, refine=0, efConstruction=1, sample=1, seed=0, threads=1).items():
-            o = getattr(self, name)
-            if o is not None and (isinstance(o, bool) or not isinstance(o, int) or o<least): raise ValueError(f'Faiss: {name}={o!r}; expected an integer of at least {least}')
+    def __post_init__(self): _at_least(self, efSearch=1, nprobe=1, refine=0, efConstruction=1, sample=1, seed=0, threads=1)
     @property
     def rereads(self): return self.refine>0
 
@@ -146,10 +143,11 @@ def recall(
     Q, # (m, d) queries
     ks=(1,10,100), # Ranks
     **asked, # Values of its fields to try, such as `efSearch=(16, 64, 256)`; with several fields, all combinations
-): # A pandas data frame: a row for each, with the mean share of the exact best k among the first k that were found
-    "How much of the exact ranking is found, and the share of vectors that were compared with a query"
+): # A pandas data frame: a row for each, with the mean share of the exact best k among the first k that are found, and of the vectors that are compared for the greatest k
+    "How much of the exact ranking is found, and at what cost"
     import pandas as pd
-    if wrong := [k for k in asked if k not in index.asked]: raise ValueError(f'{index!r}: {wrong[0]} cannot be tried without making another index; expected one of {", ".join(index.asked) or "nothing"}')
+    if wrong := [k for k in asked if k not in index.asked]:
+        raise ValueError(f'{index!r}: {wrong[0]} cannot be tried without making another index; expected one of {", ".join(index.asked) or "nothing"}')
     exact,_ = nearest(Q, vectors.array, max(ks), vectors.about['similarity'], vectors.about.get('norm'))
     rows = []
     for values in product(*asked.values()):
@@ -184,7 +182,8 @@ def order(self:FaissFile,
     faiss,ids = _faiss(),_docids(self.folder)
     index = _read(self.folder)
     if index.ntotal!=len(ids): raise ValueError(f'{self.folder}: {index.ntotal:,} vectors but {len(ids):,} ids in docid')
-    if index.metric_type!=getattr(faiss, _metrics[similarity]): raise ValueError(f'{self.folder}: the index was made for another metric than {similarity!r}; give Encoder(similarity=…)')
+    if index.metric_type!=getattr(faiss, _metrics[similarity]):
+        raise ValueError(f'{self.folder}: the index was made for another metric than {similarity!r}; give Encoder(similarity=…)')
     if len(ids)!=len(docs): raise ValueError(f'{self.folder}: {len(ids):,} vectors for {len(docs):,} documents')
     return docs.rows(ids)
 
@@ -195,7 +194,7 @@ def open(self:FaissFile, vectors=None, folder=None):
     return lambda Q, k: _search(index, 0, None, None, Q, k)
 
 # %% ../../nbs/retrieval/11_approximate.ipynb #8269a498
-def _docids(folder): return pa.array((Path(folder)/'docid').read_text(encoding='utf-8').removesuffix('\n').split('\n'), pa.string())
+def _docids(folder): return pa.array(_lines(Path(folder)/'docid'), pa.string())
 
 def _read(folder):
     faiss,file = _faiss(),Path(folder)/'index'

@@ -19,6 +19,7 @@ from ..core.caching import address
 from ..core.display import html_table, panel
 from ..core.encoders import _one, _rows, _step, _tasks, find_model, model_digest
 from ..core.files import writing
+from ..core.presets import preset, presets
 from ..core.tokens import padding_of, rectangle
 
 # %% ../../nbs/retrieval/13a_checkpoints.ipynb #44f57194
@@ -34,6 +35,7 @@ class Checkpoint:
     trust_remote_code:bool = False # Run Python code that comes with the model?
     device:str|None = field(default=None, compare=False, repr=False) # 'cuda', 'mps', 'cpu'; None: the first of them that is there
     budget:int|None = field(default=None, compare=False, repr=False) # Positions in a batch; None: as fits the device
+    engine:ClassVar[str] = '' # That of its rows in the table of presets
     reads:ClassVar[tuple] = ('max_length',) # Fields that change the network
     budgets:ClassVar[tuple] = (1024,65536) # Positions in a batch on a CPU, and elsewhere
     options:ClassVar[dict] = {} # What the network is told beside its input
@@ -44,6 +46,28 @@ class Checkpoint:
     def __repr__(self):
         told = [f for f in fields(self) if f.repr and f.name!='model' and getattr(self, f.name)!=f.default]
         return f'{type(self).__name__}({", ".join([repr(self.model), *(f"{f.name}={getattr(self, f.name)!r}" for f in told)])})'
+
+# %% ../../nbs/retrieval/13a_checkpoints.ipynb #23b94a96
+@patch(cls_method=True)
+def of(cls:Checkpoint,
+    model, # One of these, or a preset, a folder, a name on the hub
+):
+    "The encoder that is meant by `model`"
+    if isinstance(model, cls): return model
+    try: p = preset(model, cls.engine)
+    except KeyError:
+        if '/' in model or Path(model).is_dir(): return cls(model)
+        raise
+    return cls(p.model, **p.fields)
+
+@patch
+def word(self:Checkpoint) -> str:
+    "The shortest text that `of` understands, as Python"
+    for name in [*(p.name for p in presets() if (p.engine,p.model)==(self.engine,self.model)), self.model]:
+        try: same = self.of(name)==self
+        except (KeyError,ValueError): same = False
+        if same: return repr(name)
+    return repr(self)
 
 # %% ../../nbs/retrieval/13a_checkpoints.ipynb #a53cfcce
 @patch(as_prop=True)

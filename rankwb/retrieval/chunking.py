@@ -20,7 +20,7 @@ from ..core.encoders import file_digest, find_model
 from ..core.pipelines import Stage, run_stage, stage_types
 from ..core.runs import Run
 from ..core.stages import _admit
-from ..core.streaming import take_rows
+from ..core.records import take_rows
 
 # %% ../../nbs/retrieval/18_chunking.ipynb #dec375c0
 _alone = r'\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff' # written without blanks

@@ -34,12 +34,13 @@ def _index(index):
     if index in _named: return _named[index]
     if index[:1].isupper(): return Faiss(index)
     near = ', '.join(difflib.get_close_matches(index, _named, 3, .4))
-    raise ValueError(f'Dense: index={index!r}; expected one of {", ".join(_named)}, or a factory string of FAISS such as HNSW32{near and f"; near: {near}"}')
+    raise ValueError(f'Dense: index={index!r}; expected {", ".join(_named)}, or a factory string of FAISS such as HNSW32{near and f"; near: {near}"}')
 
 def _model(model):
     "`model` as an encoder"
     if isinstance(model, str): return encoder(model)
-    if lost := [o for o in ('encode','config','digest','found') if not hasattr(type(model), o)]: raise TypeError(f'Dense: model is a {type(model).__name__} without {lost[0]}; expected the name of a model, or an encoder')
+    if lost := [o for o in ('encode','config','digest','found') if not hasattr(type(model), o)]:
+        raise TypeError(f'Dense: model is a {type(model).__name__} without {lost[0]}; expected the name of a model, or an encoder')
     return model
 
 def _word(o, make, words):
@@ -138,14 +139,15 @@ def apply(self:Dense,
     "The nearest documents for each query"
     bare = np.array([not t.strip() for t in queries.texts()], bool)
     if bare.any():
-        names = ', '.join(map(repr, queries.ids.to_pylist() if bare.all() else queries.take(bare).ids.to_pylist()[:5]))
+        names = ', '.join(map(repr, queries.take(bare).ids[:5].to_pylist())) + (', …' if bare.sum()>5 else '')
         warnings.warn(f'{self!r} finds nothing for {bare.sum()} of {len(queries)} queries, whose text is empty: {names}')
     sizes = np.zeros(len(queries), np.int64)
-    if bare.all(): return Run(queries.ids, np.zeros(len(queries)+1, np.int64), self.docs.ids, np.empty(0, np.int32), np.empty(0, np.float32), queries=queries, docs=self.docs)
-    rows,scores = self.search(_same_width(self, self.query_vectors(queries.take(~bare) if bare.any() else queries)), self.k)
+    rows,scores = _nothing if bare.all() else self.search(_same_width(self, self.query_vectors(queries.take(~bare))), self.k)
     found = rows>=0
     sizes[~bare] = found.sum(1)
     return Run(queries.ids, np.concatenate([[0], np.cumsum(sizes)]), self.docs.ids, rows[found], scores[found], queries=queries, docs=self.docs)
+
+_nothing = np.empty((0,0), np.int32),np.empty((0,0), np.float32)
 
 def _same_width(dense, Q):
     "An error for queries and documents of different models"
@@ -198,7 +200,8 @@ def _fits(dense):
     m,v = manifest(dense.path, _format),dense.vectors
     asked = dict(docs=dense.docs.digest, dtype=dense.dtype, vectors=None if v is None else v.digest, index=repr(dense.index.made), **described(dense.model))
     refuse(dense.path, m | dict(index=repr(_saved_index(m, dense.docs).made)), asked, 'make it again: Dense(docs, model, index).save(path)')
-    if dense.index.rereads and 'vectors.npy' not in m['bytes']: raise ValueError(f'{dense.path} holds no vectors, so what {dense.index!r} finds cannot be scored again; use refine=0')
+    if dense.index.rereads and 'vectors.npy' not in m['bytes']:
+        raise ValueError(f'{dense.path} holds no vectors, so what {dense.index!r} finds cannot be scored again; use refine=0')
 
 def _saved_index(m, docs): return parse(f'Dense(Encoder(), index={m["index"]})', docs).index
 

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from fastcore.basics import patch
 from ..core.display import Markup, highlight, html_table, panel, shorten
+from ..core.presets import engines
 from ..core.stages import stage_types
 from .checkpoints import Checkpoint
 
@@ -22,13 +23,13 @@ class SparseEncoder(Checkpoint):
     similarity:str|None = None # 'dot' or 'cosine'; None: as the model says
     max_terms:int|None = None # Terms of a text that are kept, the heaviest; None: as the model says
     query_model:str|None = None # The model that reads queries, if that is another one
-    budgets = (1024,16384) # at each position there is a number for every term
+    engine,budgets = 'sparse',(1024,16384) # at each position there is a number for every term
     def __post_init__(self):
         super().__post_init__()
         if self.similarity not in (None,'dot','cosine'): raise ValueError(f"similarity={self.similarity!r}: expected 'dot' or 'cosine'")
         if self.max_terms is not None and (type(self.max_terms) is not int or self.max_terms<1): raise ValueError(f'max_terms={self.max_terms!r}: expected an integer of at least 1')
 
-stage_types['SparseEncoder'] = SparseEncoder
+stage_types['SparseEncoder'] = engines['sparse'] = SparseEncoder
 
 # %% ../../nbs/retrieval/13b_expansion.ipynb #0bbbd46d
 @patch(as_prop=True)

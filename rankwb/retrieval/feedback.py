@@ -38,7 +38,7 @@ class Feedback(Retriever):
 def __post_init__(self:Feedback):
     name = type(self).__name__
     if not isinstance(self.base, Lexical):
-        raise TypeError(f'{name} asks a formula over an index twice, such as BM25 or QLD, not {self.base!r}; what else is to be done goes outside: {name}(BM25(docs)) % 10')
+        raise TypeError(f'{name} asks a formula over an index twice, such as BM25 or QLD, not {self.base!r}; the rest goes outside: {name}(BM25(docs)) % 10')
     in_range(self, self.ranges)
     if self.fb_docs>self.base.k: raise ValueError(f'{name}: fb_docs={self.fb_docs} of what {self.base!r} finds, which is {self.base.k} at most')
 
@@ -184,7 +184,8 @@ class Rocchio(Feedback):
     def learn(self, index):
         a,b,c = map(np.float32, (self.alpha,self.beta,self.gamma))
         def weights(bag, rows, scores):
-            own,good,bad = _scaled(bag, 2),self._middle(index, rows[:self.fb_docs]),self._middle(index, rows[::-1][:self.fb_docs]) if self.gamma else {}
+            own,good = _scaled(bag, 2),self._middle(index, rows[:self.fb_docs])
+            bad = self._middle(index, rows[::-1][:self.fb_docs]) if self.gamma else {}
             new = {t: a*own.get(t, a*0) + b*good.get(t, b*0) - c*bad.get(t, c*0) for t in {**own, **good, **bad}}
             return {t: float(w) for t,w in new.items() if w>0}
         return weights

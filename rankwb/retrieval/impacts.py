@@ -53,16 +53,16 @@ def _lines(ids, x, terms):
 # %% ../../nbs/retrieval/09a_impacts.ipynb #a91b8ec0
 def _analyzer(java):
     "Terms between blanks, each with its number"
-    maps = lambda **kw: java.cast('java.util.Map', _map(java, kw))
-    builder = java('org.apache.lucene.analysis.custom.CustomAnalyzer').builder()
+    maps = lambda **kw: java.cast('Map', _map(java, kw))
+    builder = java('lucene.analysis.custom.CustomAnalyzer').builder()
     return builder.withTokenizer('whitespace', maps(maxTokenLen='32000')).addTokenFilter('delimitedTermFrequency', maps(delimiter=_between)).build()
 
 def _map(java, given):
-    made = java('java.util.HashMap')()
+    made = java('HashMap')()
     for k,v in given.items(): made.put(k, v)
     return made
 
-def _similarity(java): return java('io.anserini.search.similarity.ImpactSimilarity')()
+def _similarity(java): return java('anserini.search.similarity.ImpactSimilarity')()
 
 # %% ../../nbs/retrieval/09a_impacts.ipynb #6383931b
 @patch(cls_method=True)
@@ -110,7 +110,7 @@ def search_impacts(self:LuceneIndex,
     x.eliminate_zeros()
     strings = [as_json(dict(zip(terms[x.indices[a:b]], x.data[a:b]))) for a,b in zip(x.indptr, x.indptr[1:])]
     with jvm() as java:
-        searcher = java('org.apache.lucene.search.IndexSearcher')(self.reader(java))
+        searcher = java('lucene.search.IndexSearcher')(self.reader(java))
         searcher.setSimilarity(_similarity(java))
         sizes,numbers,scores = search_all(java, ask_weights(java), best(java, searcher, k), strings, k)
     return np.concatenate([[0], np.cumsum(sizes)]), (self._kept_rows() if 'indexed' in self.about else self.rows)[numbers], scores

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from ..core.caching import address
 from ..core.stages import stage_types
-from .nearest import _area, _gpu, _kept, _rows, _searched, _Sieve, _strain, _tensor, definition, floats, nearest, slack
+from .nearest import _area, _gpu, _kept, _rows, _searched, _Sieve, _strain, _tensor, definition, floats, longest, nearest, slack
 from .vectors import Vectors
 
 # %% ../../nbs/retrieval/10c_indexes.ipynb #b1be1800
@@ -29,8 +29,8 @@ class Index:
         cls.__repr__ = Index.__repr__
         stage_types[cls.__name__] = cls
     def __repr__(self):
-        told = [f for f in fields(self) if f.repr and getattr(self, f.name)!=f.default]
-        return f'{type(self).__name__}({", ".join(repr(getattr(self, f.name)) if f is fields(self)[0] else f"{f.name}={getattr(self, f.name)!r}" for f in told)})'
+        told = [(f.name, repr(getattr(self, f.name))) for f in fields(self) if f.repr and getattr(self, f.name)!=f.default]
+        return f'{type(self).__name__}({", ".join(o if name==fields(self)[0].name else f"{name}={o}" for name,o in told)})'
     def order(self, docs, similarity): "Which rows of `docs` its rows are, for an index that was made elsewhere"
     def make(self, vectors, folder): "Write what is needed beside `vectors` into `folder`"
     def open(self, vectors, folder):
@@ -48,6 +48,14 @@ class Index:
     def digest(self) -> str:
         "The content address"
         return address('index', str(self.version), repr(self))
+
+# %% ../../nbs/retrieval/10c_indexes.ipynb #b49802a8
+def _at_least(index, **least):
+    "An error for a field that is neither None nor an integer of that size"
+    for name,n in least.items():
+        o = getattr(index, name)
+        if o is None and getattr(type(index), name) is None: continue
+        if isinstance(o, bool) or not isinstance(o, int) or o<n: raise ValueError(f'{type(index).__name__}: {name}={o!r}; expected an integer of at least {n}')
 
 # %% ../../nbs/retrieval/10c_indexes.ipynb #0896d33f
 @dataclass(frozen=True)
@@ -87,14 +95,17 @@ def products(
     fast = _torch_products() if 'torch' in sys.modules else None
     if fast: return fast(_tensor(A), _tensor(B).T).numpy()
     part = lambda x, i: x[:,i:i+1024].astype(np.float32)
-    return sum((part(A, i)@part(B, i).T).astype(np.int32) for i in range(0, A.shape[1], 1024))
+    out,step = np.zeros((len(A),len(B)), np.int32),max(1, _area//B.shape[1])
+    for j in range(0, len(B), step):
+        for i in range(0, A.shape[1], 1024): out[:,j:j+step] += (part(A, i)@part(B[j:j+step], i).T).astype(np.int32)
+    return out
 
 # %% ../../nbs/retrieval/10c_indexes.ipynb #ec3701d2
-def _within(vectors, dot=True):
+def _within(vectors):
     "The similarity and the greatest length of `vectors`"
     similarity,norm = vectors.about['similarity'],vectors.about.get('norm')
     if similarity not in ('cosine','dot'): raise ValueError(f"codes are for the similarities 'cosine' and 'dot', not for {similarity!r}; use index='exact'")
-    return similarity,float(np.linalg.norm(floats(np.asarray(vectors.array)), axis=1).max()*1.0001 if norm is None else norm)
+    return similarity,longest(vectors.array) if norm is None else norm
 
 def _blocks(n, m):
     "Slices of `n` rows, whose scores for `m` queries fit into memory"
@@ -107,6 +118,7 @@ class Int8(Index):
     "All vectors are compared in 8 bits; those that may be among the best are compared again"
     candidates:int|None = None # How many are compared again; None: as many as it takes to be exact
     asked:ClassVar[tuple] = ('candidates',)
+    def __post_init__(self): _at_least(self, candidates=1)
     def make(self, vectors, folder):
         array,(n,d) = vectors.array,vectors.array.shape
         _within(vectors)
@@ -165,8 +177,7 @@ class Binary(Index):
     candidates:int = 1000 # How many are ordered, and so the most that are found
     asked:ClassVar[tuple] = ('candidates',)
     rereads:ClassVar[bool] = False
-    def __post_init__(self):
-        if isinstance(self.candidates, bool) or not isinstance(self.candidates, int) or self.candidates<1: raise ValueError(f'Binary: candidates={self.candidates!r}; expected an integer of at least 1')
+    def __post_init__(self): _at_least(self, candidates=1)
     def make(self, vectors, folder):
         array,(n,d) = vectors.array,vectors.array.shape
         _within(vectors)

@@ -131,11 +131,11 @@ def _join(jnius):
     "Use a JVM that was started elsewhere"
     why = 'A JVM was started in this process by something else, and a process has only one. '
     out = ' Restart the kernel, and use Lucene before whatever started it'
-    version = jnius.autoclass('java.lang.System').getProperty('java.version')
+    version = jnius.autoclass('System').getProperty('java.version')
     if Java('', Path(), version).wrong: raise JavaError(f'{why}It is Java {version}, and Lucene needs {java_needed} or newer.{out}')
     try:
-        jnius.autoclass('io.anserini.index.Constants')
-        lucene = jnius.autoclass('org.apache.lucene.util.Version').LATEST.toString()
+        jnius.autoclass('anserini.index.Constants')
+        lucene = jnius.autoclass('lucene.util.Version').LATEST.toString()
     except jnius.JavaException: raise JavaError(f"{why}It does not know Anserini's classes.{out}") from None
     if lucene!=_lucene: raise JavaError(f'{why}It has Lucene {lucene}, and rankwb calls {_lucene}.{out}')
     if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
@@ -188,7 +188,7 @@ def _calm(java):
     logger = java('java.util.logging.Logger').getLogger('org.apache.lucene')
     logger.setLevel(java('java.util.logging.Level').SEVERE)
     _kept.append(logger)
-    java('org.apache.lucene.search.IndexSearcher').setMaxClauseCount(2**31-1)
+    java('lucene.search.IndexSearcher').setMaxClauseCount(2**31-1)
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #23817796
 _advice = { # name of Java's error → (Python's, what to do)
@@ -239,24 +239,29 @@ def jvm():
 # %% ../../nbs/retrieval/07_jvm.ipynb #e3451655
 @patch
 def type(self:Classes,
-    name:str, # 'int', 'java.lang.String', 'java.lang.String[]'
+    name:str, # 'int', 'String', 'String[]'
 ): # A `java.lang.Class`
     "A class, or a simple type, as an object"
     simple = dict(int='Integer', float='Float', double='Double', long='Long', boolean='Boolean', void='Void')
     if name in simple: return self(f'java.lang.{simple[name]}').TYPE
-    return self('java.lang.Class').forName(f'[L{name[:-2]};' if name.endswith('[]') else name)
+    return self('Class').forName(f'[L{name[:-2]};' if name.endswith('[]') else name)
 
 @patch
 def handle(self:Classes,
-    kind:str, # 'Virtual': a method of an object, which is the first argument; 'Static'; 'Constructor'; 'Getter', 'StaticSetter': of a field
+    kind:str, # 'Virtual': a method of an object, which is the first argument; 'Static'; 'Constructor'; 'Getter', 'StaticSetter': of a field; 'Private', 'PrivateGetter': by name alone
     owner:str, # Name of the class
     name:str, # Name of the method or field; '' for a constructor
-    *types:str, # Names of the types: what it gives, then what it takes
+    *types:str, # Names of types: what it gives, then what it takes
 ): # A `MethodHandle`
     "What calls one method, constructor or field"
-    find,of,(given,*taken) = getattr(self('java.lang.invoke.MethodHandles').publicLookup(), f'find{kind}'),self.type(owner),map(self.type, types)
+    lookup,of = self('MethodHandles').publicLookup(),self.type(owner)
+    if kind.startswith('Private'):
+        own = of.getDeclaredField(name) if kind=='PrivateGetter' else next(m for m in of.getDeclaredMethods() if m.getName()==name)
+        self.cast('java.lang.reflect.AccessibleObject', own).setAccessible(True)
+        return (lookup.unreflectGetter if kind=='PrivateGetter' else lookup.unreflect)(own)
+    find,(given,*taken) = getattr(lookup, f'find{kind}'),map(self.type, types)
     if kind.endswith('etter'): return find(of, name, given)
-    method = self('java.lang.invoke.MethodType').methodType(given, taken)
+    method = self('MethodType').methodType(given, taken)
     return find(of, method) if kind=='Constructor' else find(of, name, method)
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #79870ca6
@@ -267,9 +272,9 @@ def fixed(self:Classes,
     *values, # Objects of Java, strings and numbers
 ): # A `MethodHandle`
     "With some arguments given"
-    box = {bool:'Boolean', int:'Integer'}
+    box = {bool:'Boolean', int:'Integer', float:'Float'}
     values = [self(f'java.lang.{box[type(v)]}')(v) if type(v) in box else v for v in values]
-    return self('java.lang.invoke.MethodHandles').insertArguments(handle, at, *values)
+    return self('MethodHandles').insertArguments(handle, at, *values)
 
 @patch
 def chain(self:Classes,
@@ -278,19 +283,31 @@ def chain(self:Classes,
 ): # A `MethodHandle`
     "One after the other"
     for h in others:
-        wanted = self.cast('java.lang.invoke.MethodType', first.type().changeReturnType(h.type().parameterType(0)))
-        first = self('java.lang.invoke.MethodHandles').filterReturnValue(first.asType(wanted), h)
+        wanted = self.cast('MethodType', first.type().changeReturnType(h.type().parameterType(0)))
+        first = self('MethodHandles').filterReturnValue(first.asType(wanted), h)
     return first
 
 @patch
+def shared(self:Classes,
+    handle, # A `MethodHandle` with several arguments
+    *makers, # A `MethodHandle` for each of them; all take the same
+): # A `MethodHandle` that takes that
+    "With every argument made from one and the same"
+    handles,of = self('MethodHandles'),lambda o: self.cast('Class', o)
+    to = lambda m,i: m.asType(self.cast('MethodType', m.type().changeReturnType(handle.type().parameterType(i))))
+    made = handles.filterArguments(handle, 0, *(to(m, i) for i,m in enumerate(makers)))
+    one = self('MethodType').methodType(of(handle.type().returnType()), [of(makers[0].type().parameterType(0))])
+    return handles.permuteArguments(made, one, *[0]*len(makers))
+
+@patch
 def function(self:Classes,
-    kind:str, # A functional interface, such as 'java.util.function.Function'
+    kind:str, # A functional interface, such as 'Function'
     handle, # A `MethodHandle`
 ): # An object of that interface
     "What Java calls in its loops"
     import jnius.reflect as reflect
-    args,make,known = (self.type(kind), handle),self('java.lang.invoke.MethodHandleProxies').asInterfaceInstance,reflect.autoclass
-    reflect.autoclass = lambda name, *a, **kw: known('java.lang.Object', *a, **kw) # from Java 22 on, its class has no name that can be looked up
+    args,make,known = (self.type(kind), handle),self('MethodHandleProxies').asInterfaceInstance,reflect.autoclass
+    reflect.autoclass = lambda name, *a, **kw: known('Object', *a, **kw) # from Java 22 on, its class has no name that can be looked up
     try: made = make(*args)
     finally: reflect.autoclass = known
     return self.cast(kind, made)

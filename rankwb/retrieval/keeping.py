@@ -77,7 +77,7 @@ def _pooling(folder):
     "What the files of a model say about its pooling"
     said = [json.loads(f.read_text(encoding='utf-8')) for name,f in model_files(folder).items() if name.endswith('Pooling/config.json')]
     old = lambda o: [k.removeprefix('pooling_mode_') for k,v in o.items() if k.startswith('pooling_mode_') and v is True]
-    return [o.get('pooling_mode') or old(o) for o in said]
+    return ', '.join(str(p) for o in said for p in ([o['pooling_mode']] if 'pooling_mode' in o else old(o)))
 
 def described(
     encoder, # An `Encoder`, or what behaves like one

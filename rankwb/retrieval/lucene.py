@@ -6,9 +6,9 @@
 __all__ = ['similarities', 'Lucene', 'anserini_scores', 'LuceneExplanation']
 
 # %% ../../nbs/retrieval/09_lucene.ipynb #2f1a7a32
-import warnings
+import json, warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
@@ -19,8 +19,8 @@ from ..core.runs import Run
 from .feedback import Expansion
 from .jvm import jvm
 from .lucene_index import LuceneIndex
-from .lucene_queries import (as_json, ask_text, ask_weights, best, by_id, feedback_text, field_weights, fields_text, learner, read_feedback,
-                                             search_all)
+from .lucene_queries import (as_json, ask_learnt, ask_text, ask_weights, best, by_id, feedback_text, field_weights, fields_text, learn, read_feedback,
+                                             search_all, write_map)
 from .lucene_writer import known_analyzer, lucene_analyzer
 from .scoring import Range, _given, above_0, at_least_0, at_least_1, in_range, share
 
@@ -93,21 +93,24 @@ def _searcher(self:Lucene, java):
     index,(name,params) = self.indexed(),similarities[self.similarity]
     kept,key = index.__dict__.setdefault('_searchers', {}),(name, *(getattr(self, p) for p in params))
     if key not in kept:
-        kept[key] = java('org.apache.lucene.search.IndexSearcher')(index.reader(java))
-        kept[key].setSimilarity(java(f'org.apache.lucene.search.similarities.{name}')(*key[1:]))
+        kept[key] = java('lucene.search.IndexSearcher')(index.reader(java))
+        kept[key].setSimilarity(java(f'lucene.search.similarities.{name}')(*key[1:]))
     return kept[key]
 
 @patch
 def _asked(self:Lucene, java, queries):
-    "Strings, the handle that makes queries of Lucene of them, and the numbers of the documents that feedback learnt from"
-    texts,own,analyzer = queries.texts(),_given(queries),lucene_analyzer(java, self.analyzer)
+    "Strings, and the handle that makes queries of Lucene of them"
+    own = _given(queries)
     brought = [o for o in own if o is not None]
     if brought and (self.feedback or self.fields or len(brought)<len(own)): raise ValueError(f'{self!r}: queries that bring their own terms are asked in contents, without feedback, and all of them bring some')
-    if brought: return [*map(as_json, own)],ask_weights(java),None
-    if not self.feedback: return texts,ask_text(java, analyzer, field_weights(self.fields)),None
+    if brought: return [*map(as_json, own)],ask_weights(java)
+    if self.feedback: return queries.texts(),ask_learnt(java, self._learn(java))
+    return queries.texts(),ask_text(java, lucene_analyzer(java, self.analyzer), field_weights(self.fields))
+
+@patch
+def _learn(self:Lucene, java):
     if not self.indexed().stats()['contents']['vectors']: raise ValueError(f'{self!r} reads the terms of documents, which {self.indexed()!r} does not keep: LuceneIndex.build(docs, vectors=True)')
-    learnt = [*map(learner(java, self.feedback, self._searcher(java), analyzer, self.k, self._sort(java)), texts)]
-    return [as_json(w) for w,_ in learnt],ask_weights(java),[d for _,d in learnt]
+    return learn(java, self.feedback, self._searcher(java), lucene_analyzer(java, self.analyzer), self.k, self._sort(java))
 
 @patch
 def _sort(self:Lucene, java): return by_id(java) if self.ties=='anserini' else None
@@ -120,7 +123,7 @@ def apply(self:Lucene,
     "The ranking of Lucene for every query"
     index = self.indexed()
     with jvm() as java:
-        strings,ask,_ = self._asked(java, queries)
+        strings,ask = self._asked(java, queries)
         sizes,numbers,scores = search_all(java, ask, best(java, self._searcher(java), self.k, self._sort(java)), strings, self.k)
         bare = [] if 'terms' in queries.table.column_names else [i for i in np.flatnonzero(sizes==0).tolist() if not self._terms(java, queries[i].text)]
     if bare:
@@ -131,7 +134,7 @@ def apply(self:Lucene,
     return Run(queries.ids, offsets, index.ids if self.docs is None else self.docs.ids, index.rows[numbers], scores, queries, self.docs, repr(self))
 
 @patch
-def _terms(self:Lucene, java, text): return list(java('io.anserini.analysis.AnalyzerUtils').analyze(lucene_analyzer(java, self.analyzer), text))
+def _terms(self:Lucene, java, text): return list(java('anserini.analysis.AnalyzerUtils').analyze(lucene_analyzer(java, self.analyzer), text))
 
 # %% ../../nbs/retrieval/09_lucene.ipynb #f2352a5c
 def anserini_scores(
@@ -162,9 +165,9 @@ def explain(self:Lucene,
     at = np.flatnonzero(index.rows==row)
     if not len(at): raise ValueError(f'{doc_id!r} has no text, so it is not in {index!r}')
     with jvm() as java:
-        (string,),ask,_ = self._asked(java, asked)
-        made = java.function('java.util.function.Function', ask).apply(string)
-        return LuceneExplanation(self._searcher(java).explain(java.cast('org.apache.lucene.search.Query', made), int(at[0])).toString().rstrip())
+        (string,),ask = self._asked(java, asked)
+        made = java.function('Function', ask).apply(string)
+        return LuceneExplanation(self._searcher(java).explain(java.cast('lucene.search.Query', made), int(at[0])).toString().rstrip())
 
 # %% ../../nbs/retrieval/09_lucene.ipynb #71c24ffc
 @patch
@@ -175,10 +178,10 @@ def expansion(self:Lucene,
     if not self.feedback: raise ValueError(f"{self!r} has no feedback; give it some: feedback='rm3'")
     asked = Queries.of(query)
     if len(asked)!=1: raise ValueError(f'{self!r} shows one query at a time, not {len(asked)}')
-    index,text = self.indexed(),asked.texts()[0]
+    text = asked.texts()[0]
     with jvm() as java:
-        weights,numbers = learner(java, self.feedback, self._searcher(java), lucene_analyzer(java, self.analyzer), self.k, self._sort(java))(text)
-        own,reader,term = Counter(self._terms(java, text)),index.reader(java),java('org.apache.lucene.index.Term')
-        rows = sorted(((t, w, own.get(t, 0), reader.docFreq(term('contents', t))) for t,w in weights.items()), key=lambda r: (-r[1],r[0]))
-    ids = index.ids if self.docs is None else self.docs.ids
-    return Expansion(text, repr(self), tuple(ids[int(r)].as_py() for r in index.rows[numbers]), tuple(rows))
+        call = java.function('Function', java.chain(self._learn(java), write_map(java)))
+        own,reader,term = Counter(self._terms(java, text)),self.indexed().reader(java),java('lucene.index.Term')
+        rows = [(t, w, own.get(t, 0), reader.docFreq(term('contents', t))) for t,w in json.loads(call.apply(text)).items()]
+    first = replace(self, feedback='', k=read_feedback(self.feedback)[1]['fb_docs'], index=self.indexed())(asked)[0]
+    return Expansion(text, repr(self), tuple(first.ids), tuple(sorted(rows, key=lambda r: (-r[1],r[0]))))

@@ -89,8 +89,8 @@ class LuceneIndex:
     ): # An `IndexReader` of Lucene
         "What reads the index"
         if '_reader' not in self.__dict__:
-            self._reader = java('org.apache.lucene.index.DirectoryReader').open(directory(java, self.path))
-        return java.cast('org.apache.lucene.index.IndexReader', self._reader)
+            self._reader = java('lucene.index.DirectoryReader').open(directory(java, self.path))
+        return java.cast('lucene.index.IndexReader', self._reader)
     def __len__(self):
         if 'indexed' in self.about: return self.about['indexed']
         with jvm() as java: return self.reader(java).numDocs()
@@ -158,19 +158,19 @@ def _build(docs, path, options, digest, threads):
 # %% ../../nbs/retrieval/08a_lucene_index.ipynb #eddd836c
 def _numbers(java, reader):
     "A function of two numbers: a stream of the documents from one up to the other that are not deleted"
-    within = java('java.util.stream.IntStream').range
+    within = java('IntStream').range
     if not reader.hasDeletions(): return within
-    bits = java.fixed(java.handle('Virtual', 'org.apache.lucene.util.Bits', 'get', 'boolean', 'int'), 0, java('org.apache.lucene.index.MultiBits').getLiveDocs(reader))
-    lives = java.function('java.util.function.IntPredicate', bits)
+    bits = java.fixed(java.handle('Virtual', 'lucene.util.Bits', 'get', 'boolean', 'int'), 0, java('lucene.index.MultiBits').getLiveDocs(reader))
+    lives = java.function('IntPredicate', bits)
     return lambda a,b: within(a, b).filter(lives)
 
 def _id_of(java, values):
     "A function: number of a document, never smaller than the one before → its id"
-    docvalues,bytes,handles = 'org.apache.lucene.index.BinaryDocValues','org.apache.lucene.util.BytesRef',java('java.lang.invoke.MethodHandles')
+    docvalues,bytes,handles = 'lucene.index.BinaryDocValues','lucene.util.BytesRef',java('MethodHandles')
     go = java.fixed(java.handle('Virtual', docvalues, 'advanceExact', 'boolean', 'int'), 0, values)
-    get = java.chain(java.fixed(java.handle('Virtual', docvalues, 'binaryValue', bytes), 0, values), java.handle('Virtual', bytes, 'utf8ToString', 'java.lang.String'))
-    last = handles.dropArguments(get, 0, java.cast('java.util.List', java('java.util.Arrays').asList(java.type('int'))))
-    return java.function('java.util.function.IntFunction', handles.foldArguments(last, handles.dropReturn(go)))
+    get = java.chain(java.fixed(java.handle('Virtual', docvalues, 'binaryValue', bytes), 0, values), java.handle('Virtual', bytes, 'utf8ToString', 'String'))
+    last = handles.dropArguments(get, 0, java.cast('List', java('Arrays').asList(java.type('int'))))
+    return java.function('IntFunction', handles.foldArguments(last, handles.dropReturn(go)))
 
 # %% ../../nbs/retrieval/08a_lucene_index.ipynb #c56777c7
 @patch(as_prop=True)
@@ -183,9 +183,9 @@ def ids(self:LuceneIndex) -> pa.Array: # Strings
 def _read_ids(self:LuceneIndex):
     with jvm() as java:
         reader = self.reader(java)
-        numbers,n,values,found = _numbers(java, reader),reader.maxDoc(),java('org.apache.lucene.index.MultiDocValues').getBinaryValues(reader, 'id'),[]
+        numbers,n,values,found = _numbers(java, reader),reader.maxDoc(),java('lucene.index.MultiDocValues').getBinaryValues(reader, 'id'),[]
         if values is None: raise ValueError(f'{self.path}: this index does not keep ids in the way of Anserini; build it again')
-        call,joined = _id_of(java, values),java('java.util.stream.Collectors').joining(java.cast('java.lang.CharSequence', java('java.lang.String')('\0')))
+        call,joined = _id_of(java, values),java('Collectors').joining(java.cast('CharSequence', java('String')('\0')))
         for i in range(0, n, 100_000): found += [o for o in numbers(i, min(i+100_000, n)).mapToObj(call).collect(joined).split('\0') if o]
         live = np.array(numbers(0, n).toArray(), np.int32)
     ids,places = pa.array(found, pa.string()),np.full(n, -1, np.int32)
@@ -219,7 +219,7 @@ def _kept_rows(self:LuceneIndex):
 def stats(self:LuceneIndex) -> dict: # field → `documents` with a term, `terms`, `unique` terms (None: in several parts), `vectors`: are terms kept by document?
     "How much is in each field"
     with jvm() as java:
-        reader,multi,infos = self.reader(java),java('org.apache.lucene.index.MultiTerms'),java('org.apache.lucene.index.FieldInfos')
+        reader,multi,infos = self.reader(java),java('lucene.index.MultiTerms'),java('lucene.index.FieldInfos')
         kinds = infos.getMergedFieldInfos(reader)
         unique = lambda n: None if (t := multi.getTerms(reader, n)) is None or t.size()<0 else t.size()
         return {n: dict(documents=reader.getDocCount(n), terms=reader.getSumTotalTermFreq(n), unique=unique(n), vectors=bool(kinds.fieldInfo(n).hasVectors()))

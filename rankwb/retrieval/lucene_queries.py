@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['feedbacks', 'as_json', 'ask_text', 'ask_weights', 'by_id', 'best', 'search_all', 'field_weights', 'fields_text',
-           'read_feedback', 'feedback_text', 'learner']
+           'read_feedback', 'feedback_text', 'write_map', 'learn', 'ask_learnt']
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #4e563105
 import ast, json, re
@@ -12,7 +12,7 @@ import numpy as np
 from ..core.batching import progress
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #ace0bb54
-_bag,_query,_text,_map = 'io.anserini.search.query.BagOfWordsQueryGenerator','org.apache.lucene.search.Query','java.lang.String','java.util.Map'
+_bag = 'anserini.search.query.BagOfWordsQueryGenerator'
 
 def as_json(
     weights:dict, # Name → number
@@ -20,7 +20,7 @@ def as_json(
     "Weights as Java reads them: with the digits of a float"
     return json.dumps({k: float(str(np.float32(v))) for k,v in weights.items()})
 
-def _floats(java): return java('com.fasterxml.jackson.databind.ObjectMapper')().readerForMapOf(java.type('java.lang.Float'))
+def _floats(java): return java('jackson.ObjectMapper')().readerForMapOf(java.type('Float'))
 
 def ask_text(
     java, # As `jvm` gives it
@@ -28,26 +28,31 @@ def ask_text(
     fields:dict=None, # Field → weight; None: only `contents`
 ): # A handle: text → query
     "How a text is asked"
-    build = java.handle('Virtual', _bag, 'buildQuery', _query, _map if fields else _text, 'org.apache.lucene.analysis.Analyzer', _text)
-    over = java.cast(_map, _floats(java).readValue(as_json(fields))) if fields else 'contents'
+    build = java.handle('Virtual', _bag, 'buildQuery', 'lucene.search.Query', 'Map' if fields else 'String', 'lucene.analysis.Analyzer', 'String')
+    over = java.cast('Map', _floats(java).readValue(as_json(fields))) if fields else 'contents'
     return java.fixed(build, 0, java(_bag)(), over, analyzer)
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #8bf3df9e
+def _ask_map(java):
+    "A handle: term → weight, as a map of floats → query"
+    return java.fixed(java.handle('Virtual', _bag, 'buildQuery', 'lucene.search.Query', 'String', 'Map'), 0, java(_bag)(), 'contents')
+
+def _read_map(java): return java.fixed(java.handle('Virtual', 'jackson.ObjectReader', 'readValue', 'Object', 'String'), 0, _floats(java))
+
 def ask_weights(
     java, # As `jvm` gives it
 ): # A handle: what `as_json` gives → query
     "How weighted terms are asked"
-    read = java.fixed(java.handle('Virtual', 'com.fasterxml.jackson.databind.ObjectReader', 'readValue', 'java.lang.Object', _text), 0, _floats(java))
-    return java.chain(read, java.fixed(java.handle('Virtual', _bag, 'buildQuery', _query, _text, _map), 0, java(_bag)(), 'contents'))
+    return java.chain(_read_map(java), _ask_map(java))
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #61a8bf29
-_hit,_top,_stream,_function = 'org.apache.lucene.search.ScoreDoc','org.apache.lucene.search.TopDocs','java.util.stream.Stream','java.util.function.Function'
+_hit,_top = 'lucene.search.ScoreDoc','lucene.search.TopDocs'
 
 def by_id(
     java, # As `jvm` gives it
 ): # A `Sort` of Lucene
     "Anserini's order: greater scores first, then ids as text"
-    return java('io.anserini.search.SearchCollection').BREAK_SCORE_TIES_BY_DOCID
+    return java('anserini.search.SearchCollection').BREAK_SCORE_TIES_BY_DOCID
 
 def best(
     java, # As `jvm` gives it
@@ -56,18 +61,18 @@ def best(
     sort=None, # A `Sort`; None: greater scores first, then smaller numbers
 ): # A handle: query → found documents
     "How a query is searched"
-    name,sorted = 'org.apache.lucene.search.IndexSearcher',('org.apache.lucene.search.Sort','boolean') if sort else ()
-    search = java.handle('Virtual', name, 'search', 'org.apache.lucene.search.TopFieldDocs' if sort else _top, _query, 'int', *sorted)
+    name,sorted = 'lucene.search.IndexSearcher',('lucene.search.Sort','boolean') if sort else ()
+    search = java.handle('Virtual', name, 'search', 'lucene.search.TopFieldDocs' if sort else _top, 'lucene.search.Query', 'int', *sorted)
     return java.fixed(java.fixed(search, 2, k, *([sort, True] if sort else [])), 0, searcher)
 
 def _columns(java):
     "Functions that take found documents apart: how many, the stream of them, and of each its number and score"
     docs = java.handle('Getter', _top, 'scoreDocs', f'{_hit}[]')
-    size = java.chain(docs, java('java.lang.invoke.MethodHandles').arrayLength(java.type(f'{_hit}[]')))
-    each = java.chain(docs, java.handle('Static', 'java.util.Arrays', 'stream', _stream, 'java.lang.Object[]'))
+    size = java.chain(docs, java('MethodHandles').arrayLength(java.type(f'{_hit}[]')))
+    each = java.chain(docs, java.handle('Static', 'Arrays', 'stream', 'Stream', 'Object[]'))
     number,score = (java.handle('Getter', _hit, *o) for o in (('doc','int'),('score','float')))
-    whole,double = 'java.util.function.ToIntFunction','java.util.function.ToDoubleFunction'
-    return java.function(whole, size), java.function(_function, each), java.function(whole, number), java.function(double, score)
+    whole,double = 'ToIntFunction','ToDoubleFunction'
+    return java.function(whole, size), java.function('Function', each), java.function(whole, number), java.function(double, score)
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #965ce707
 def search_all(
@@ -79,10 +84,10 @@ def search_all(
 ) -> tuple: # How many documents each question found (int64), their numbers (int32) and scores (float32), best first
     "All of `strings`, on all processors"
     (size,each,number,score),parts = _columns(java),[]
-    call,step = java.function(_function, java.chain(ask, search)),int(np.clip((1<<20)//k, 1, 128))
+    call,step = java.function('Function', java.chain(ask, search)),int(np.clip((1<<20)//k, 1, 128))
     with progress(len(strings), 'Lucene', 'queries') as bar:
         for i in range(0, len(strings), step):
-            found = java('java.util.Arrays').asList(*strings[i:i+step]).parallelStream().map(call).toList()
+            found = java('Arrays').asList(*strings[i:i+step]).parallelStream().map(call).toList()
             hits = lambda: found.stream().flatMap(each)
             parts.append((found.stream().mapToInt(size).toArray(), hits().mapToInt(number).toArray(), hits().mapToDouble(score).toArray()))
             bar.update(len(strings[i:i+step]))
@@ -139,51 +144,95 @@ def feedback_text(
     other = [f'{k}={v}' for k,v in params.items() if v!=feedbacks[name][k]]
     return f'{name}({", ".join(other)})' if other else name
 
+# %% ../../nbs/retrieval/08b_lucene_queries.ipynb #235432ec
+_feature,_scored,_rerank = 'anserini.util.FeatureVector','anserini.search.ScoredDocs','anserini.rerank.lib.'
+
+def _first(java, searcher, analyzer, depth, sort):
+    "Two handles: text → its terms; text → what it finds the first time"
+    terms = java.fixed(java.handle('Static', 'anserini.analysis.AnalyzerUtils', 'analyze', 'List', 'lucene.analysis.Analyzer', 'String'), 0, analyzer)
+    scored = java.fixed(java.handle('Static', _scored, 'fromTopDocs', _scored, _top, 'lucene.search.IndexSearcher'), 1, searcher)
+    return terms,java.chain(ask_text(java, analyzer), best(java, searcher, depth, sort), scored)
+
+def _own(java, terms, norm):
+    "A handle: text → its terms as weights with a norm of 1"
+    return java.chain(terms, java.handle('Static', _feature, 'fromTerms', _feature, 'List'), java.handle('Virtual', _feature, f'scaleToUnit{norm}Norm', _feature))
+
+def _as_map(java): return java.handle('PrivateGetter', _feature, 'features')
+
+# %% ../../nbs/retrieval/08b_lucene_queries.ipynb #d5ce4486
+def _rm3(java, searcher, analyzer, p, k, sort):
+    made,reader = java(f'{_rerank}Rm3Reranker')(analyzer, None, 'contents', p['fb_terms'], p['fb_docs'], p['original_query_weight'], False, p['filter_terms']),searcher.getIndexReader()
+    terms,found = _first(java, searcher, analyzer, p['fb_docs'], sort)
+    model = java.handle('Private', f'{_rerank}Rm3Reranker', 'estimateRelevanceModel')
+    model = java.fixed(java.fixed(model, 2, reader, False, False), 0, made)
+    mix = java.fixed(java.handle('Static', _feature, 'interpolate', _feature, _feature, _feature, 'float'), 2, float(p['original_query_weight']))
+    return java.chain(java.shared(mix, _own(java, terms, 'L1'), java.chain(found, model)), _as_map(java))
+
+def _rocchio(java, searcher, analyzer, p, k, sort):
+    n,name = (p['fb_terms'],p['fb_docs']),f'{_rerank}RocchioReranker'
+    made = java(name)(analyzer, None, 'contents', *n, *n, p['alpha'], p['beta'], p['gamma'], False, p['gamma']!=0)
+    terms,found = _first(java, searcher, analyzer, max(k, p['fb_docs']) if p['gamma'] else p['fb_docs'], sort)
+    mean = java.handle('Private', name, 'computeMeanOfDocumentVectors')
+    middle = lambda top: java.chain(found, java.fixed(java.fixed(mean, 2, searcher.getIndexReader(), False, *n, top), 0, made))
+    mix = java.handle('Private', name, 'computeWeightedVector')
+    mix = java.fixed(java.fixed(mix, 4, *(float(p[o]) for o in ('alpha','beta','gamma'))), 0, made)
+    return java.chain(java.shared(mix, _own(java, terms, 'L2'), middle(True), middle(p['gamma']==0)), _as_map(java))
+
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #395a5c20
-_rerank = 'io.anserini.rerank.lib.'
-
-def _rm3(java, searcher, analyzer, p):
-    return java(f'{_rerank}Rm3Reranker')(analyzer, None, 'contents', p['fb_terms'], p['fb_docs'], p['original_query_weight'], False, p['filter_terms'])
-
-def _rocchio(java, searcher, analyzer, p):
-    n = p['fb_terms'],p['fb_docs']
-    return java(f'{_rerank}RocchioReranker')(analyzer, None, 'contents', *n, *n, p['alpha'], p['beta'], p['gamma'], False, p['gamma']!=0)
-
-def _axiomatic(java, searcher, analyzer, p):
+def _pool(java, searcher, analyzer, p):
+    "Anserini's reranker, with the list of the documents of this index"
     name,hits,n = f'{_rerank}AxiomReranker',f'{_hit}[]',searcher.getIndexReader().numDocs()
     keep = java.chain(java.handle('Getter', _top, 'scoreDocs', hits), java.handle('StaticSetter', name, 'internalDocidsCache', hits))
-    remember = java.function('java.util.function.Consumer', java.chain(best(java, searcher, n, by_id(java)), keep))
+    remember,every = java.function('Consumer', java.chain(best(java, searcher, n, by_id(java)), keep)),java('lucene.search.FieldExistsQuery')('id')
     first = min(p['fb_docs'], n)
     times = max(1, min(p['pool'], n)//first)
-    if times>1: remember.accept(java('org.apache.lucene.search.FieldExistsQuery')('id')) # or the next line would open the index once more, and leave it open
+    if times>1: remember.accept(every) # or the next line would open the index once more, and leave it open
     made = java(name)(analyzer, None, '', None, 'contents', True, p['seed'], first, times, p['beta'], p['fb_terms'], None, False, False)
-    if times==1: remember.accept(java('org.apache.lucene.search.FieldExistsQuery')('id')) # the line before has set it to nothing
+    if times==1: remember.accept(every) # the line before has set it to nothing
     return made
 
-def _axiomatic_terms(reranker, docs, context):
-    "Term → weight, by the private methods of Anserini's class"
-    return reranker.computeTermScore(reranker.extractTerms(reranker.selectDocs(docs, context), context, None), context)
+def _axiomatic(java, searcher, analyzer, p, k, sort):
+    name,context,made = f'{_rerank}AxiomReranker','anserini.rerank.RerankerContext',_pool(java, searcher, analyzer, p)
+    (terms,found),text = _first(java, searcher, analyzer, p['fb_docs'], sort),java('MethodHandles').identity(java.type('String'))
+    new = java.handle('Constructor', context, '', 'void', 'lucene.search.IndexSearcher', 'Object', 'lucene.search.Query', 'String', 'String', 'List', 'lucene.search.Query', 'anserini.search.SearchCollection$Args')
+    about = java.shared(java.fixed(java.fixed(new, 6, None, java('anserini.search.SearchCollection$Args')()), 0, searcher, '', None, None), text, terms)
+    own = lambda method: java.fixed(java.handle('Private', name, method), 0, made)
+    used = java.shared(own('selectDocs'), found, about)
+    lists = java.shared(java.fixed(own('extractTerms'), 2, None), used, about)
+    scores = java.shared(own('computeTermScore'), lists, about)
+    return _or_text(java, java.chain(scores, write_map(java), _read_map(java)), text)
 
 # %% ../../nbs/retrieval/08b_lucene_queries.ipynb #850454c9
-def learner(
+def write_map(
+    java, # As `jvm` gives it
+): # A handle: map → JSON
+    "How Python reads a map of Java"
+    mapper = 'jackson.ObjectMapper'
+    return java.fixed(java.handle('Virtual', mapper, 'writeValueAsString', 'String', 'Object'), 0, java(mapper)())
+
+def _or_text(java, weights, text):
+    "A handle: text → what the handle `weights` makes of it, or the text itself where that is nothing"
+    handles,listed = java('MethodHandles'),lambda name: java.cast('List', java('Arrays').asList(java.type(name)))
+    one = java.fixed(java.handle('Static', 'Map', 'of', 'Map', 'Object', 'Object'), 1, 1.)
+    plain = one.asType(java('MethodType').methodType(java.type('Map'), [java.type('String')]))
+    choose = handles.guardWithTest(java.handle('Virtual', 'Map', 'isEmpty', 'boolean'), handles.dropArguments(plain, 0, listed('Map')), handles.dropArguments(handles.identity(java.type('Map')), 1, listed('String')))
+    return java.shared(choose, weights, text)
+
+def learn(
     java, # As `jvm` gives it
     feedback:str, # What `read_feedback` reads
     searcher, # An `IndexSearcher`
     analyzer, # An analyzer of Lucene
     k:int, # Most documents for a question, of which the last count against their terms where `gamma` is not 0
     sort=None, # As `best` takes it
-): # A function: text → what is asked the second time (term → weight), and the numbers of the best documents
+): # A handle: text → term → weight, as a map of floats
     "How feedback asks again"
     name,p = read_feedback(feedback)
-    reranker = dict(rm3=_rm3, rocchio=_rocchio, axiomatic=_axiomatic)[name](java, searcher, analyzer, p)
-    args,generator,mapper = java('io.anserini.search.SearchCollection$Args')(),java(_bag)(),java('com.fasterxml.jackson.databind.ObjectMapper')()
-    search = java.function(_function, best(java, searcher, max(k, p['fb_docs']) if p.get('gamma') else p['fb_docs'], sort))
-    args.hits = 1 # of Anserini's own second search
-    def learn(text):
-        query,terms = generator.buildQuery('contents', analyzer, text),java('io.anserini.analysis.AnalyzerUtils').analyze(analyzer, text)
-        docs = java('io.anserini.search.ScoredDocs').fromTopDocs(java.cast(_top, search.apply(query)), searcher)
-        context = java('io.anserini.rerank.RerankerContext')(searcher, '', query, None, text, terms, None, args)
-        if name!='axiomatic': reranker.rerank(docs, context)
-        learnt = json.loads(mapper.writeValueAsString(_axiomatic_terms(reranker, docs, context) if name=='axiomatic' else context.feedbackTerms))
-        return learnt or ({text: 1.} if name=='axiomatic' and terms.size() else {}), list(docs.lucene_docids)[:p['fb_docs']]
-    return learn
+    return dict(rm3=_rm3, rocchio=_rocchio, axiomatic=_axiomatic)[name](java, searcher, analyzer, p, k, sort)
+
+def ask_learnt(
+    java, # As `jvm` gives it
+    learnt, # What `learn` gives
+): # A handle: text → query
+    "How a text is asked the second time"
+    return java.chain(learnt, _ask_map(java))

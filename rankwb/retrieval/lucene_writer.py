@@ -34,8 +34,8 @@ def lucene_analyzer(
     name:str, # A key of `analyzers`
 ): # An object of Java
     "The analyzer of that name"
-    if known_analyzer(name)=='english': return java('io.anserini.analysis.DefaultEnglishAnalyzer').newDefaultInstance()
-    return java(f'org.apache.lucene.analysis.{analyzers[name]}')()
+    if known_analyzer(name)=='english': return java('anserini.analysis.DefaultEnglishAnalyzer').newDefaultInstance()
+    return java(f'lucene.analysis.{analyzers[name]}')()
 
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #21378599
 def lucene_terms(
@@ -43,7 +43,7 @@ def lucene_terms(
     analyzer:str='english', # A key of `analyzers`
 ) -> list: # Strings
     "What Lucene makes of `text`"
-    with jvm() as java: return list(java('io.anserini.analysis.AnalyzerUtils').analyze(lucene_analyzer(java, analyzer), text))
+    with jvm() as java: return list(java('anserini.analysis.AnalyzerUtils').analyze(lucene_analyzer(java, analyzer), text))
 
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #56393db9
 _reserved,_void = ('id','text','contents','raw','vector','entity'),''.join(map(chr, range(33)))
@@ -74,22 +74,22 @@ def json_documents(
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #342cd797
 def _parsed(java, fields, vectors, positions):
     "A handle: JSON lines → list of Lucene's documents"
-    node,source,document = 'com.fasterxml.jackson.databind.JsonNode','io.anserini.collection.SourceDocument','org.apache.lucene.document.Document'
-    reader,mapped,generator = 'com.fasterxml.jackson.databind.ObjectReader','com.fasterxml.jackson.databind.MappingIterator','io.anserini.index.generator.DefaultLuceneDocumentGenerator'
-    args = java('io.anserini.index.IndexCollection$Args')()
+    node,source,document = 'jackson.JsonNode','anserini.collection.SourceDocument','lucene.document.Document'
+    reader,mapped,generator = 'jackson.ObjectReader','jackson.MappingIterator','anserini.index.generator.DefaultLuceneDocumentGenerator'
+    args = java('anserini.index.IndexCollection$Args')()
     given = ['-storeDocvectors']*vectors + ['-storePositions']*positions + (['-fields', *fields] if fields else [])
     java('org.kohsuke.args4j.CmdLineParser')(args).parseArgument('-collection', 'JsonCollection', '-input', '', '-index', '', *given)
-    new = java.handle('Constructor', 'io.anserini.collection.JsonCollection$Document', '', 'void', node)
+    new = java.handle('Constructor', 'anserini.collection.JsonCollection$Document', '', 'void', node)
     make = java.fixed(java.handle('Virtual', generator, 'createDocument', document, source), 0, java(generator)(args))
-    read = java('com.fasterxml.jackson.databind.ObjectMapper')().readerFor(java.type(node))
-    parse = java.fixed(java.handle('Virtual', reader, 'readValues', mapped, 'java.lang.String'), 0, read)
-    return java.chain(parse, java.handle('Virtual', mapped, 'readAll', 'java.util.List'), _each(java, java.chain(new, make)))
+    read = java('jackson.ObjectMapper')().readerFor(java.type(node))
+    parse = java.fixed(java.handle('Virtual', reader, 'readValues', mapped, 'String'), 0, read)
+    return java.chain(parse, java.handle('Virtual', mapped, 'readAll', 'List'), _each(java, java.chain(new, make)))
 
 def _each(java, handle):
     "A handle: list → list of what `handle` makes of each"
-    stream,function = 'java.util.stream.Stream','java.util.function.Function'
+    stream,function = 'Stream','Function'
     do = java.fixed(java.handle('Virtual', stream, 'map', stream, function), 1, java.function(function, handle))
-    return java.chain(java.handle('Virtual', 'java.util.List', 'stream', stream), do, java.handle('Virtual', stream, 'toList', 'java.util.List'))
+    return java.chain(java.handle('Virtual', 'List', 'stream', stream), do, java.handle('Virtual', stream, 'toList', 'List'))
 
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #c1b8ad05
 _least = 20_000 # documents that are worth a thread
@@ -104,24 +104,24 @@ def directory(
     folder, # A folder, made where it is not there
 ): # A `Directory` of Lucene
     "Where Lucene reads and writes"
-    return java.cast('org.apache.lucene.store.Directory', java('org.apache.lucene.store.FSDirectory').open(java('java.io.File')(str(folder)).toPath()))
+    return java.cast('lucene.store.Directory', java('lucene.store.FSDirectory').open(java('java.io.File')(str(folder)).toPath()))
 
 def _writer(java, folder, analyzer, similarity):
     "What writes an index into `folder`"
-    config = java('org.apache.lucene.index.IndexWriterConfig')(analyzer)
+    config = java('lucene.index.IndexWriterConfig')(analyzer)
     if similarity is not None: config.setSimilarity(similarity)
-    config.setRAMBufferSizeMB(float(min(256, java('java.lang.Runtime').getRuntime().maxMemory()>>23)))
-    config.setMergePolicy(java('org.apache.lucene.index.LogDocMergePolicy')())
+    config.setRAMBufferSizeMB(float(min(256, java('Runtime').getRuntime().maxMemory()>>23)))
+    config.setMergePolicy(java('lucene.index.LogDocMergePolicy')())
     config.setUseCompoundFile(False)
-    return java('org.apache.lucene.index.IndexWriter')(directory(java, folder), config)
+    return java('lucene.index.IndexWriter')(directory(java, folder), config)
 
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #fe30baa6
 class _Pool:
     "Threads of Java"
-    def __init__(self, java, threads): self.java,self.threads = java,java('java.util.concurrent.Executors').newFixedThreadPool(threads)
+    def __init__(self, java, threads): self.java,self.threads = java,java('Executors').newFixedThreadPool(threads)
     def __call__(self, handle, *args):
         "A job for one of them: `handle` of `args`"
-        return self.threads.submit(self.java.function('java.util.concurrent.Callable', self.java.fixed(handle, 0, *args)))
+        return self.threads.submit(self.java.function('Callable', self.java.fixed(handle, 0, *args)))
     def wait(self, jobs):
         "The end of all `jobs`, or the error of the first that fails"
         for j in jobs:
@@ -131,7 +131,7 @@ class _Pool:
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #c2d6c661
 def _fill(java, pool, writers, bounds, lines, size, options, bar):
     "Add every document to the writer of its stretch; gives the rows that were added"
-    into = java.handle('Virtual', 'org.apache.lucene.index.IndexWriter', 'addDocuments', 'long', 'java.lang.Iterable')
+    into = java.handle('Virtual', 'lucene.index.IndexWriter', 'addDocuments', 'long', 'Iterable')
     add,rows,jobs,at = [java.chain(_parsed(java, **options), java.fixed(into, 0, w)) for w in writers],[],[],bounds[:-1]
     while any(a<b for a,b in zip(at, bounds[1:])):
         to = [min(a+size, end) for a,end in zip(at, bounds[1:])]
@@ -146,7 +146,7 @@ def _fill(java, pool, writers, bounds, lines, size, options, bar):
 
 def _finish(java, pool, writer):
     "One part, and the end"
-    call = lambda name, *types: java.handle('Virtual', 'org.apache.lucene.index.IndexWriter', name, 'void', *types)
+    call = lambda name, *types: java.handle('Virtual', 'lucene.index.IndexWriter', name, 'void', *types)
     pool.wait([pool(call('forceMerge', 'int'), writer, 1)])
     pool.wait([pool(call('close'), writer)])
 
@@ -165,7 +165,7 @@ def write_index(
 ) -> np.ndarray: # int32: the rows of the documents that are in it
     "Write an index of documents in their order"
     with jvm() as java, progress(n, 'Lucene index', 'docs') as bar:
-        bounds = _stretches(n, threads or java('java.lang.Runtime').getRuntime().availableProcessors())
+        bounds = _stretches(n, threads or java('Runtime').getRuntime().availableProcessors())
         parts,pool = [f'{folder}/part-{i}' for i in range(len(bounds)-1)] if len(bounds)>2 else [],_Pool(java, len(bounds)-1)
         new = lambda place: _writer(java, place, analyzer(java), similarity and similarity(java))
         writers = [*map(new, parts), new(folder)]

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..core.caching import address, cache_home
 from ..core.data import Docs
 from ..core.display import shorten
+from ..core.presets import engines
 from ..core.stages import stage_types
 from .checkpoints import Checkpoint, parts
 from .keeping import manifest, sign, whole
@@ -25,9 +26,9 @@ from .nearest import floats
 class TokenEncoder(Checkpoint):
     "Texts as a vector for every token, by a model of ColBERT's kind, in the form of its authors or of PyLate"
     query_length:int|None = None # Tokens of a query, which is filled up to that if the model does so; None: as the model says
-    reads = ('max_length','query_length')
+    engine,reads = 'late',('max_length','query_length')
 
-stage_types['TokenEncoder'] = TokenEncoder
+stage_types['TokenEncoder'] = engines['late'] = TokenEncoder
 
 @patch(as_prop=True)
 def prompts(self:TokenEncoder) -> dict: # `query` and `doc`; None: the marker that the model has

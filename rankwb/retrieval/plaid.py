@@ -16,10 +16,11 @@ from fastcore.basics import patch
 from ..core.caching import address, cache_home
 from ..core.data import Queries
 from .approximate import _faiss
+from .keeping import manifest, sign, whole
 from .late_interaction import ColBERT, _blocks, _mean
 from .multivectors import TokenVectors, token_vectors
 from .nearest import floats
-from .vectors import manifest, sign, unit, whole
+from .vectors import unit
 
 # %% ../../nbs/retrieval/15b_plaid.ipynb #e5acf091
 @dataclass(frozen=True, eq=False)

@@ -92,13 +92,13 @@ def lucene_topics(
 ) -> Queries: # With further columns, such as `description`, where the topics have them
     "Questions that Anserini knows by name"
     with jvm() as java:
-        topics = java('io.anserini.search.topicreader.Topics')
+        topics = java('anserini.search.topicreader.Topics')
         name = _named(name, {n: n for n in topics.getSymbolDictionaryKeys().toArray()}, 'topics')
         path,reader = (t := topics.getByName(name)).path,t.readerClass.getName()
     file = _tool(path, mirror)
     with jvm() as java:
-        found = java('io.anserini.search.topicreader.TopicReader').getTopicsWithStringIdsFromFileWithTopicReaderClass(reader, str(file))
-        told = None if found is None else json.loads(java('com.fasterxml.jackson.databind.ObjectMapper')().writeValueAsString(found))
+        found = java('anserini.search.topicreader.TopicReader').getTopicsWithStringIdsFromFileWithTopicReaderClass(reader, str(file))
+        told = None if found is None else json.loads(java('jackson.ObjectMapper')().writeValueAsString(found))
     if not told:
         file.unlink()
         raise ValueError(f"{file}: Anserini's {reader.split('.')[-1]} finds no topics in what came; it was thrown away")
@@ -116,7 +116,7 @@ def lucene_qrels(
     mirror:str=None, # Another place with the same paths; None: where Anserini says
 ) -> Qrels:
     "Judgments that Anserini knows by name"
-    with jvm() as java: files = {re.sub(r'^qrels\.|\.txt$', '', o.path): o.path for o in java('io.anserini.eval.Qrels').values()}
+    with jvm() as java: files = {re.sub(r'^qrels\.|\.txt$', '', o.path): o.path for o in java('anserini.eval.Qrels').values()}
     file = _tool(_named(name, files, 'qrels'), mirror)
     try: return Qrels.read(file, 'trec', name)
     except ValueError:
@@ -144,13 +144,13 @@ def stored_docs(self:LuceneIndex,
 @patch
 def _stored(self:LuceneIndex, size=1000):
     "Records of all documents, one after the other"
-    ids,document = self.ids.to_pylist(),'org.apache.lucene.document.Document'
+    ids,document = self.ids.to_pylist(),'lucene.document.Document'
     numbers = np.flatnonzero(self._places>=0).tolist()
     for at in range(0, len(ids), size):
         with jvm() as java:
-            find = java.fixed(java.handle('Virtual', 'org.apache.lucene.index.StoredFields', 'document', document, 'int'), 0, self.reader(java).storedFields())
-            get = java.fixed(java.handle('Virtual', document, 'get', 'java.lang.String', 'java.lang.String'), 1, 'raw')
-            call = java.function('java.util.function.IntFunction', java.chain(find, get))
+            find = java.fixed(java.handle('Virtual', 'lucene.index.StoredFields', 'document', document, 'int'), 0, self.reader(java).storedFields())
+            get = java.fixed(java.handle('Virtual', document, 'get', 'String', 'String'), 1, 'raw')
+            call = java.function('IntFunction', java.chain(find, get))
             raws = [call.apply(n) for n in numbers[at:at+size]]
         if None in raws: raise ValueError(f'{self.path}: this index does not keep its documents; open it with them: LuceneIndex.open(path, docs)')
         yield from map(_record, ids[at:at+size], raws)

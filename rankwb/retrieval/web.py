@@ -121,9 +121,7 @@ class Web(Retriever):
             raise TypeError(f"Web: {self.search!r} is no search; a function has to be named: Web(Plain('mine', {getattr(self.search, '__name__', 'fn')}))")
         if isinstance(self.pages, bool) or not isinstance(self.pages, int) or self.pages<1: raise ValueError(f'Web: pages={self.pages!r}; expected an integer of at least 1')
         if self.offline and self.tape is None: raise ValueError('Web: offline, and without a tape; say tape=')
-        if (stage := parse(self.rank, _nothing)).kind!='retriever': raise TypeError(f'Web: rank={self.rank!r} is a {stage.kind}; expected a retriever')
-
-_nothing = Docs.from_dict({'a':'a'})
+        if (stage := parse(self.rank, Docs.from_dict({'a':'a'}))).kind!='retriever': raise TypeError(f'Web: rank={self.rank!r} is a {stage.kind}; expected a retriever')
 
 # %% ../../nbs/retrieval/17_web.ipynb #89a83baf
 @patch(as_prop=True)
