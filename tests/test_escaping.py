@@ -2,6 +2,7 @@
 import importlib,json,pkgutil,re
 from dataclasses import dataclass,field
 
+import numpy as np
 import pytest
 from conftest import root
 
@@ -24,9 +25,9 @@ docs = Docs.from_dict({i: dict(title=evil('title'), text=f'{evil("text")} and mo
 queries = Queries.from_dict({f'{evil("query id")}{i}': evil('query') for i in range(3)}, evil('queries'))
 judged = {ids[0]:2, ids[1]:1, ids[2]:0}
 qrels = Qrels.from_dict({q.id: judged for q in queries}, evil('qrels'))
-collection = Collection(docs, queries, qrels, {queries[0].id: [evil('answer')]}, evil('collection'))
 found = {i: 3.-n for n,i in enumerate(ids)}
 run = Run.from_dict({q.id: found for q in queries}, docs=docs, queries=queries, name=evil('run'))
+collection = Collection(docs, queries, qrels, {queries[0].id: [evil('answer')]}, evil('collection'), run=run, about={evil('known'): evil('fact')})
 
 @dataclass(frozen=True)
 class Fixed(Retriever):
@@ -39,6 +40,36 @@ class Same(Reranker):
     note:str = ''
     def apply(self, run): return run
 
+def retrieved(tmp, bm25):
+    "Displays of the retrievers; `tmp` is the folder of a model"
+    from rankwb.core.encoders import Encoder
+    from rankwb.core.presets import Preset,Presets
+    from rankwb.retrieval.calls import Usage
+    from rankwb.retrieval.chunking import Chunker
+    from rankwb.retrieval.expansion import SparseEncoder,Terms
+    from rankwb.retrieval.feedback import RM3
+    from rankwb.retrieval.late_interaction import Alignment
+    from rankwb.retrieval.lucene import LuceneExplanation
+    from rankwb.retrieval.lucene_index import LuceneIndex
+    from rankwb.retrieval.multivectors import TokenEncoder
+    from rankwb.retrieval.prebuilt import Catalogue
+    from rankwb.retrieval.remote import RemoteEncoder
+    from rankwb.retrieval.vectors import Vectors
+    from rankwb.retrieval.web import Visits
+    class Opened(LuceneIndex):
+        def __len__(self): return 3
+        def stats(self): return {evil('field'): dict(documents=3, terms=9, unique=None, vectors=True)}
+    row = Preset(evil('name'), 'dense', evil('model'), dict(query_prompt=evil('prompt')), evil('paper'), evil('venue'), evil('url'), evil('licence'), pooling=evil('pooling'), indexes=(evil('index'),),
+                 scores=(dict(collection=evil('scored'), measure='nDCG@10', value=.5, source=evil('source')),), ran=evil('ran'), notes=evil('notes'))
+    return dict(
+        encoder=Encoder(str(tmp), query_prompt=evil('prompt')), sparse=SparseEncoder(str(tmp), query_prompt=evil('prompt')), late=TokenEncoder(str(tmp), query_prompt=evil('prompt')),
+        remote=RemoteEncoder(f'openai/{evil("model")}', query_prompt=evil('prompt')), usage=Usage(), preset=row, presets=Presets([row]),
+        expansion=RM3(bm25).expansion(queries[0].text), terms=Terms(evil('text'), ((evil('term'),1.,True),)), passages=Chunker(5)(docs),
+        alignment=Alignment(evil('query'), ids[0], (evil('asked'),'b'), (evil('token'),'c'), np.eye(2, dtype=np.float32), 2.), vectors=Vectors(np.eye(3), ids, note=evil('note')),
+        lucene=Opened(tmp, dict(digest='', analyzer=evil('analyzer'))), why=LuceneExplanation(evil('why')),
+        catalogue=Catalogue({evil('name'): dict(type='inverted', documents=3, compressed_size=1, description=evil('description'))}),
+        visits=Visits([dict(query=evil('query'), rank=1, url=evil('url'), title=evil('title'), words=3, error=evil('error'))]))
+
 def displays(tmp):
     "One object at least of every class that shows itself; `tmp` is a folder to write in"
     import rankwb.experiments.report
@@ -49,7 +80,7 @@ def displays(tmp):
     from rankwb.experiments.experiment import experiment
     from rankwb.retrieval.analysis import Analyzer
     from rankwb.retrieval.bm25 import BM25
-    from rankwb.core.encoders import Encoder
+    from rankwb.core.datasets import Dataset,Datasets
     from rankwb.workbench.snapshot import Exploration
     stage,bm25 = Fixed(docs, evil('stage')) % 3 >> Same(evil('reranker')),BM25(docs, analyzer='whitespace')
     explored = Exploration({evil('name'): bm25, 'other': Fixed(docs, evil('stage'))}, collection)
@@ -62,7 +93,7 @@ def displays(tmp):
         docs=docs, record=docs[0], queries=queries, qrels=qrels, run=run, ranking=run[0], show=run.show(qrels), collection=collection,
         stage=stage, union=stage | bm25, diagram=stage.diagram(), evaluation=evaluate(run, qrels, 'nDCG@10'), comparison=compare(results.evaluations),
         index=bm25.indexed(), explanation=bm25.explain(queries[0].text, ids[0]), trace=Analyzer('whitespace lower').trace(evil('trace')),
-        encoder=Encoder(str(tmp), query_prompt=evil('prompt')), store=store, checkup=Checkup((Check(evil('part'), evil('check'), evil('there'), None, evil('advice')),)),
+        **retrieved(tmp, bm25), dataset=(known := Dataset(evil('name'), evil('set'), url=evil('url'))), datasets=Datasets([known], evil('pattern')), store=store, checkup=Checkup((Check(evil('part'), evil('check'), evil('there'), None, evil('advice')),)),
         exploration=explored, document=explored.snapshot(ids[1]), free=Exploration(bm25, collection).ask(evil('typed')), results=results,
         report=HTML((tmp/'report.html').read_text()),
         table=panel(html_table([[evil('cell'), highlight(evil('marked'), ['lazy'])]], [evil('head')]*2, evil('caption'))))
@@ -93,7 +124,9 @@ def test_the_test_sees_what_gets_out(look):
 expected = dict(docs='docs id0 title field text', record='id0 title text field', queries='queries query', qrels='qrels', run='run query id0 title', ranking='query id0 title',
     show='run query id0 title', collection='collection query', stage='stage reranker', union='stage reranker', diagram='stage reranker', evaluation='run', comparison='system', index='',
     explanation='id0 query', trace='<script>owned', encoder='prompt document', store='stored', checkup='part check there advice', exploration='name query id0 id2 title text stage',
-    document='id1 query', free='typed id0 title text', results='system collection', report='headline collection query system stage reranker', table='cell marked head caption')
+    sparse='prompt', late='prompt', remote='model', usage='', preset='name model prompt paper licence ran notes', presets='name model prompt paper licence ran', expansion='query',
+    terms='text term', passages='title text', alignment='asked token', vectors='id0 note', lucene='field analyzer', why='why', catalogue='name description', visits='query url title error',
+    dataset='name', datasets='name', document='id1 query', free='typed id0 title text', results='system collection', report='headline collection query system stage reranker', table='cell marked head caption')
 
 @pytest.mark.parametrize('name', expected)
 def test_text_stays_text(name, shown, look):

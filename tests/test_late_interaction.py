@@ -109,6 +109,34 @@ def test_checkpoint_of_stanford(build, case): check(build('stanford', **stanford
 @pytest.mark.parametrize('case', pylate)
 def test_model_of_pylate(build, case): check(build('pylate', **pylate[case][0]), build, pylate[case][1])
 
+def test_modernbert(tmp_path):
+    "The network of GTE-ModernColBERT, whose tokenizer knows no types of tokens: alone, in company, and by the library"
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
+    torch.manual_seed(0)
+    net = ModernBertModel(ModernBertConfig(vocab_size=len(tokenizer()), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64, pad_token_id=0,
+                                           bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3, reference_compile=False, attn_implementation='sdpa'))
+    special = dict(pad_token='[PAD]', unk_token='[UNK]', cls_token='[CLS]', sep_token='[SEP]', mask_token='[MASK]')
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer().backend_tokenizer, model_max_length=48, model_input_names=['input_ids','attention_mask'], **special)
+    for o in (net,fast): o.save_pretrained(tmp_path/'net')
+    expansion = dict(strategy='fixed', attend=False, length=12)
+    modules = [Transformer(str(tmp_path/'net'), query_expansion=expansion, document_length=20), Dense(32, 16, bias=False, activation_function=torch.nn.Identity(), module_input_name='token_embeddings'),
+               MultiVectorMask([*string.punctuation]), Normalize(module_input_name='token_embeddings')]
+    MultiVectorEncoder(modules=modules, device='cpu', prompts=dict(query='key: ', document='value: ')).save(str(tmp_path/'model'), create_model_card=False)
+    enc,st = TokenEncoder(str(tmp_path/'model')),MultiVectorEncoder(str(tmp_path/'model'), device='cpu')
+    for kind,encode in dict(query=st.encode_query, doc=st.encode_document).items():
+        for a,b in zip(enc.encode(texts, kind), encode(texts, convert_to_numpy=True)): np.testing.assert_allclose(a, b, atol=1e-5)
+    assert {len(v) for v in enc.encode(texts)}=={12}
+
+def test_by_name():
+    docs = Docs.from_dict(dict(a='list'))
+    for stage in (ColBERT(docs, 'colbertv2', k=7), PLAID(docs, 'answerai-colbert-small-v1', bits=4)): assert parse(repr(stage), docs)==stage
+    assert ColBERT(docs, 'colbertv2').model==TokenEncoder('colbert-ir/colbertv2.0') and repr(ColBERT.reranker('colbert-ir/colbertv2.0'))=="ColBERTReranker('colbertv2')"
+    with pytest.raises(ValueError, match="'splade-v3' is a model for the engine 'sparse', and 'late' was asked for"): ColBERT(docs, 'splade-v3')
+
 def test_lengths_that_are_told(build):
     check(build(), build, dict(query=16, doc=25), query_length=16, max_length=25)
     check(build('pylate', do_query_expansion=False), build, dict(query=8, doc=25, expand=False), query_length=8, max_length=25)

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np, pytest
 from rankwb.core import presets as module
 from rankwb.core.encoders import Encoder, similarities
-from rankwb.core.presets import Preset, Presets, encoder, engines, preset, presets, read_presets
+from rankwb.core.presets import Preset, Presets, encoder, preset, presets, read_presets
 from rankwb.evaluation.measures import parse_measures
 from test_encoders import alone, checkpoint, close, lora, net, nets, saved, texts, titles, tokenizer
 
@@ -102,6 +102,10 @@ def test_names(tmp_path, monkeypatch):
     rows = read_presets([file])
     monkeypatch.setattr(module, '_names', lambda: rows)
     with pytest.raises(ValueError, match="'x' is a model for the engine 'odd', which gives no single vector"): encoder('x')
+    monkeypatch.undo()
+    import rankwb.retrieval.expansion, rankwb.retrieval.late_interaction
+    for name in ('splade-v3','colbertv2'):
+        with pytest.raises(ValueError, match='which gives no single vector'): encoder(name)
 
 def test_one_name_means_one_row(tmp_path, monkeypatch):
     file = tmp_path/'presets.jsonl'

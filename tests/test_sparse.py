@@ -63,10 +63,16 @@ def build(network, tmp_path_factory):
     def csr():
         torch.manual_seed(1)
         return [Transformer(network), Pooling(32, 'mean'), SparseAutoEncoder(32, 64, k=9)]
+    def distilled():
+        from transformers import DistilBertConfig, DistilBertForMaskedLM
+        torch.manual_seed(2)
+        net,folder = DistilBertForMaskedLM(DistilBertConfig(vocab_size=len(tokenizer()), dim=32, hidden_dim=48, n_layers=2, n_heads=4, max_position_embeddings=40, initializer_range=.3)),tmp_path_factory.mktemp('distilled')
+        for o in (net,tokenizer()): o.save_pretrained(folder)
+        return [Transformer(str(folder), transformer_task='fill-mask'), SpladePooling()]
     idf = torch.rand(len(tokenizer()), generator=torch.Generator().manual_seed(0))
     known = {'max': (splade(),{}), 'sum': (splade('sum'),{}), 'two logarithms': (splade(activation='log1p_relu'),{}), 'the heaviest': (splade(),dict(max_active_dims=6)),
              'prompts': (splade(),dict(prompts=dict(query='sort key: ', document='file: '))), 'cosine': (splade(),dict(similarity_fn_name='cosine')),
-             'idf': (routed(idf),{}), 'bag of words': (routed(None),{}), 'autoencoder': (csr(),{})}
+             'idf': (routed(idf),{}), 'bag of words': (routed(None),{}), 'autoencoder': (csr(),{}), 'DistilBERT': (distilled(),{})}
     def make(case):
         if case=='network': return network
         if case not in made:
@@ -75,7 +81,7 @@ def build(network, tmp_path_factory):
         return made[case]
     return make
 
-cases = ['max','sum','two logarithms','the heaviest','prompts','cosine','idf','bag of words','autoencoder','network']
+cases = ['max','sum','two logarithms','the heaviest','prompts','cosine','idf','bag of words','autoencoder','DistilBERT','network']
 
 @pytest.mark.parametrize('case', cases)
 def test_equals_sentence_transformers(build, case):
@@ -129,6 +135,16 @@ def test_another_model_for_queries(build):
     assert np.array_equal(both.encode(texts).toarray(), SparseEncoder(build('idf')).encode(texts).toarray())
     assert np.array_equal(both.encode(texts, 'doc').toarray(), SparseEncoder(build('max')).encode(texts, 'doc').toarray())
     assert both.digest not in (SparseEncoder(build('max')).digest, SparseEncoder(build('idf')).digest)
+
+def test_by_name():
+    "A preset is known by its name, and so are its neighbours; one for another engine is not taken"
+    docs = Docs.from_dict(dict(a='list'))
+    stage = Sparse(docs, 'splade-v3', k=7)
+    assert stage.model==SparseEncoder('naver/splade-v3') and repr(stage)=="Sparse('splade-v3', k=7)" and parse(repr(stage), docs)==stage
+    assert Sparse(docs, 'efficient-splade-V-large').model.query_model=='naver/efficient-splade-V-large-query'
+    assert repr(Sparse(docs, SparseEncoder('naver/splade-v3', max_length=100)))=="Sparse(SparseEncoder('naver/splade-v3', max_length=100))"
+    with pytest.raises(ValueError, match="'colbertv2' is a model for the engine 'late', and 'sparse' was asked for"): Sparse(docs, 'colbertv2')
+    with pytest.raises(KeyError, match='near: splade-v3'): Sparse(docs, 'splade-v33')
 
 def test_no_such_model(build, tmp_path):
     "What gives no weights, or has no trained weights for them, is refused"

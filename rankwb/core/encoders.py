@@ -210,6 +210,11 @@ def asker(self:Encoder) -> Encoder:
     return self._asker
 
 # %% ../../nbs/core/16_encoders.ipynb #ee17171b
+@patch
+def _leaves_out(self:Encoder):
+    "Do the model's files say that the tokens of a prompt are not pooled? They are found in another way than by version 0.1.0"
+    return any(self._saved_json(f'{m["path"]}/config.json').get('include_prompt') is False for m in self._saved_json('modules.json') or () if m['path'])
+
 _new = ('instruction','normalize','pooling','pool_prompt','layer_norm','bidirectional','special_tokens','segments','last_token','query_length','query_fill')
 
 @patch(as_prop=True)
@@ -218,7 +223,7 @@ def digest(self:Encoder) -> str: # 64 hexadecimal digits
     if '_digest' not in self.__dict__:
         told = {f: getattr(self, f) for f in _new if getattr(self, f)!=self.__dataclass_fields__[f].default}
         others = [model_digest(find_model(a)[0]) for a in self.adapters] + ([self.asker.digest] if self.query_model else [])
-        parts = [[self.config, self.max_length, self.precision], *([told] if told else [])]
+        parts = [[self.config, self.max_length, self.precision], *([told] if told else []), *(['prompts left out'] if self._leaves_out() else [])]
         self.__dict__['_digest'] = address('Encoder 1', model_digest(self.found[0]), *(json.dumps(p, sort_keys=True) for p in parts), *others)
     return self._digest
 

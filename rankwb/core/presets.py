@@ -87,16 +87,18 @@ def preset(
 
 # %% ../../nbs/core/17_presets.ipynb #825ce23f
 engines = dict(dense=Encoder) # engine → what is made of a row of it
+_single = ('dense','remote') # those that give one vector for a text
 
 def encoder(
     name:str, # A preset, or a folder, or a name on the hub
     **changes, # Fields that should be other than in the row
-): # An `Encoder`, or what another engine has instead
+): # An `Encoder`, or what services have instead
     "What encodes texts with the model of that name, told all that its row says"
     p = _names().get(name)
     if p is None and ('/' in name or Path(name).is_dir()): return Encoder(name, **changes)
     p = p or preset(name)
-    if p.engine not in engines: raise ValueError(f'{name!r} is a model for the engine {p.engine!r}, which gives no single vector for a text')
+    if p.engine not in _single: raise ValueError(f'{name!r} is a model for the engine {p.engine!r}, which gives no single vector for a text')
+    if p.engine not in engines: raise ValueError(f'{name!r} is a model of a service: import rankwb.retrieval.remote first')
     return engines[p.engine](p.model, **{**p.fields, **changes})
 
 # %% ../../nbs/core/17_presets.ipynb #a9e5400d

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['java_needed', 'java_module', 'anserini', 'javas', 'ask_java', 'Java', 'look_at', 'JavaError', 'find_java',
-           'anserini_jar', 'java_options', 'rehearse', 'jvm_running', 'start_jvm', 'Classes', 'jvm']
+           'anserini_jar', 'java_options', 'rehearse', 'jvm_running', 'start_jvm', 'full_name', 'Classes', 'jvm']
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #31eb2a6c
 import importlib.util, os, re, shutil, signal, subprocess, sys, threading
@@ -131,11 +131,11 @@ def _join(jnius):
     "Use a JVM that was started elsewhere"
     why = 'A JVM was started in this process by something else, and a process has only one. '
     out = ' Restart the kernel, and use Lucene before whatever started it'
-    version = jnius.autoclass('System').getProperty('java.version')
+    version = jnius.autoclass('java.lang.System').getProperty('java.version')
     if Java('', Path(), version).wrong: raise JavaError(f'{why}It is Java {version}, and Lucene needs {java_needed} or newer.{out}')
     try:
-        jnius.autoclass('anserini.index.Constants')
-        lucene = jnius.autoclass('lucene.util.Version').LATEST.toString()
+        jnius.autoclass('io.anserini.index.Constants')
+        lucene = jnius.autoclass('org.apache.lucene.util.Version').LATEST.toString()
     except jnius.JavaException: raise JavaError(f"{why}It does not know Anserini's classes.{out}") from None
     if lucene!=_lucene: raise JavaError(f'{why}It has Lucene {lucene}, and rankwb calls {_lucene}.{out}')
     if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
@@ -178,7 +178,7 @@ def start_jvm(
         import jnius
         if options is None: _join(jnius)
         _running[os.getpid()] = options or ()
-        _calm(jnius.autoclass)
+        _calm(Classes())
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #3eaec14c
 _kept = []
@@ -189,6 +189,20 @@ def _calm(java):
     logger.setLevel(java('java.util.logging.Level').SEVERE)
     _kept.append(logger)
     java('lucene.search.IndexSearcher').setMaxClauseCount(2**31-1)
+
+# %% ../../nbs/retrieval/07_jvm.ipynb #741cadc5
+_roots = dict(lucene='org.apache.lucene', anserini='io.anserini', jackson='com.fasterxml.jackson.databind')
+_packages = {'java.lang': 'Boolean CharSequence Class Double Float Integer Iterable Long Object Runtime String System Thread Void',
+    'java.lang.invoke': 'MethodHandles MethodHandleProxies MethodType', 'java.util': 'Arrays HashMap List Map Set', 'java.util.concurrent': 'Callable Executors',
+    'java.util.stream': 'Collectors IntStream Stream', 'java.util.function': 'Consumer Function IntFunction IntPredicate Predicate ToDoubleFunction ToIntFunction'}
+_known = {n: f'{p}.{n}' for p,names in _packages.items() for n in names.split()}
+
+def full_name(
+    name:str, # 'lucene.index.Term', 'List', 'java.io.File'
+) -> str:
+    "The name of a class as Java has it"
+    root,dot,rest = name.partition('.')
+    return f'{_roots[root]}.{rest}' if dot and root in _roots else _known.get(name, name)
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #23817796
 _advice = { # name of Java's error → (Python's, what to do)
@@ -214,18 +228,18 @@ def _explained(e):
 class Classes:
     "Java's classes: `java(name)` gives one"
     def __call__(self,
-        name:str, # 'java.lang.Math'
+        name:str, # As `full_name` takes it
     ):
         "A class of Java, as `pyjnius` makes it, with its private methods"
         from jnius import autoclass
-        return autoclass(name)
+        return autoclass(full_name(name))
     def cast(self,
         name:str, # A class or interface that `o` has
         o, # An object of Java
     ):
         "The same object, for methods of which several take different types"
         from jnius import cast
-        return cast(name, o)
+        return cast(full_name(name), o)
 
 @contextmanager
 def jvm():
@@ -239,12 +253,12 @@ def jvm():
 # %% ../../nbs/retrieval/07_jvm.ipynb #e3451655
 @patch
 def type(self:Classes,
-    name:str, # 'int', 'String', 'String[]'
+    name:str, # 'int', 'String', 'lucene.index.Term[]'
 ): # A `java.lang.Class`
     "A class, or a simple type, as an object"
     simple = dict(int='Integer', float='Float', double='Double', long='Long', boolean='Boolean', void='Void')
-    if name in simple: return self(f'java.lang.{simple[name]}').TYPE
-    return self('Class').forName(f'[L{name[:-2]};' if name.endswith('[]') else name)
+    if name in simple: return self(simple[name]).TYPE
+    return self('Class').forName(f'[L{full_name(name[:-2])};' if name.endswith('[]') else full_name(name))
 
 @patch
 def handle(self:Classes,
@@ -273,7 +287,7 @@ def fixed(self:Classes,
 ): # A `MethodHandle`
     "With some arguments given"
     box = {bool:'Boolean', int:'Integer', float:'Float'}
-    values = [self(f'java.lang.{box[type(v)]}')(v) if type(v) in box else v for v in values]
+    values = [self(box[type(v)])(v) if type(v) in box else v for v in values]
     return self('MethodHandles').insertArguments(handle, at, *values)
 
 @patch
@@ -307,7 +321,7 @@ def function(self:Classes,
     "What Java calls in its loops"
     import jnius.reflect as reflect
     args,make,known = (self.type(kind), handle),self('MethodHandleProxies').asInterfaceInstance,reflect.autoclass
-    reflect.autoclass = lambda name, *a, **kw: known('Object', *a, **kw) # from Java 22 on, its class has no name that can be looked up
+    reflect.autoclass = lambda name, *a, **kw: known('java.lang.Object', *a, **kw) # from Java 22 on, its class has no name that can be looked up
     try: made = make(*args)
     finally: reflect.autoclass = known
     return self.cast(kind, made)

@@ -86,7 +86,7 @@ def _spread(self:TokenVectors, texts, scores, k):
 class ColBERT(Retriever):
     "The documents whose tokens answer those of the query best, by exact search"
     docs:Docs = field(repr=False) # What is searched
-    model:TokenEncoder # Or a str: a folder, or a name on the hub
+    model:TokenEncoder # Or a str: a preset, a folder, or a name on the hub
     k:int = 1000 # Most documents for a query
     dtype:str = 'float16' # How the vectors of documents are stored: 'float16' or 'float32'
     folder:str|None = field(default=None, compare=False, repr=False) # Where vectors are kept; None: the cache folder
@@ -99,13 +99,10 @@ class ColBERT(Retriever):
 
 def _sound(stage):
     "The model as an encoder; an error for a type of numbers that is not there"
-    if not isinstance(stage.model, TokenEncoder): object.__setattr__(stage, 'model', TokenEncoder(stage.model))
+    object.__setattr__(stage, 'model', TokenEncoder.of(stage.model))
     if stage.dtype not in ('float16','float32'): raise ValueError(f"{type(stage).__name__}: dtype={stage.dtype!r}; expected 'float16' or 'float32'")
 
-def _short(stage):
-    "The text of a stage, with the name of a model that has no settings"
-    text,model = Stage._text(stage),stage.model
-    return text.replace(repr(model), repr(model.model), 1) if model==TokenEncoder(model.model) else text
+def _short(stage): return Stage._text(stage).replace(repr(stage.model), stage.model.word(), 1)
 
 # %% ../../nbs/retrieval/15_late_interaction.ipynb #bdecd545
 @patch(as_prop=True)
@@ -210,7 +207,7 @@ def _repr_html_(self:Alignment):
 @dataclass(frozen=True)
 class ColBERTReranker(Reranker):
     "The documents of a run, in the order of their MaxSim; equal ones stay as they were"
-    model:TokenEncoder # Or a str: a folder, or a name on the hub
+    model:TokenEncoder # Or a str: a preset, a folder, or a name on the hub
     dtype:str = 'float16' # The vectors of documents are rounded to this, as those that `ColBERT` keeps
     def __post_init__(self): _sound(self)
     def _text(self): return _short(self)
@@ -251,7 +248,7 @@ def _all(Q, docs):
 # %% ../../nbs/retrieval/15_late_interaction.ipynb #d17801c8
 @patch(cls_method=True)
 def reranker(cls:ColBERT,
-    model, # A `TokenEncoder`, a folder, or a name on the hub
+    model, # A `TokenEncoder`, a preset, a folder, or a name on the hub
     **kw, # More for `ColBERTReranker`
 ) -> ColBERTReranker:
     "A stage that reranks by the same score"

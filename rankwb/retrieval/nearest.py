@@ -42,6 +42,8 @@ def floats(
     return out
 
 # %% ../../nbs/retrieval/10b_nearest.ipynb #d84a3d81
+_small = 1<<19 # numbers that fit into a processor's cache
+
 def approximation(
     Q, # (m, d) float32
     X, # (n, d) float32
@@ -49,7 +51,7 @@ def approximation(
 ) -> np.ndarray: # (m, n) float32
     "Numbers in nearly the order of the scores"
     if similarity=='manhattan': return -np.stack([np.abs(X-q).sum(1) for q in Q])
-    S = Q@X.T
+    S = np.vecdot(X, Q)[None] if len(Q)==1 and X.size<=_small else Q@X.T
     return 2*S - np.einsum('ij,ij->i', X, X) if similarity=='euclidean' else S
 
 def slack(
@@ -118,7 +120,7 @@ def _strain(S, at, sieves):
 def _fill(sieves, Q, docs, similarity):
     "Every document through the sieve of every query"
     copied = docs.dtype==np.float16 or similarity=='manhattan'
-    step = min(max(_rows, _area//len(Q)), max(1, _area//docs.shape[1]) if copied else len(docs))
+    step = min(max(_rows, _area//len(Q)), max(1, (_small if len(Q)==1 else _area)//docs.shape[1]) if copied else len(docs))
     for at in range(0, len(docs), step): _strain(approximation(Q, floats(docs[at:at+step]), similarity), at, sieves)
 
 def _searched(Q, k, sieve, fill):
