@@ -105,6 +105,7 @@ uses = { # Extra → what it is for
     'numba': 'faster BM25',
     'faiss': 'approximate dense search',
     'irds': 'the collections of ir_datasets',
+    'adapters': 'encoders that are adapters of others',
     'hub': 'data sets of the Hugging Face hub',
     'remote': 'embedding APIs by litellm',
     'web': 'search of the web',
