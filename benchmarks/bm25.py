@@ -8,14 +8,15 @@ Collections: `vaswani` (11,429 real abstracts, 93 questions, from ../shared/data
 `index` is tokenising and indexing, `search` is analysing all questions and ranking, in one call. bm25s uses its own tokenizer with
 its English stop words and PyStemmer's English stemmer; Pyserini a lean index (no positions, vectors or texts), its batch search, and
 the ids and scores of all hits. All use k1=0.9, b=0.4. One call warms up, then the median of the others counts. A second table has BM25, query
-likelihood (mu=1000) and BM25 with RM3 (Anserini's defaults) at k=1000, asked in turn in the same process, where a system has them; Pyserini
-does that over an index with document vectors. Peak memory is that of
+likelihood (mu=1000) and BM25 with RM3 (Anserini's defaults) at k=1000; for it the systems take turns, and Pyserini has an index with
+document vectors. Peak memory is that of
 the whole process; in brackets what it held before it started, mostly the texts.
 The last column is how much of Pyserini's top 10 a system finds (Pyserini rounds scores to four decimals before it breaks ties).
 """
 import argparse, gc, json, os, resource, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np
+from _turns import serve, turns
 
 ROOT = Path(__file__).parent.parent
 K1,B,MU,DEPTHS,MODELS = .9,.4,1000.,(10,1000),('BM25','QLD','BM25+RM3')
@@ -72,7 +73,6 @@ def bm25s(backend):
             made['r'].index(tokenize(texts), show_progress=False)
         def search(k, model=None): return made['r'].retrieve(tokenize(queries), k=min(k, len(texts)), show_progress=False)
         def top(found): return [[int(d) for d,s in zip(*row) if s>0][:10] for row in zip(*found)]
-        search.models = ()
         return (lambda: None),index,search,top
     return system
 
@@ -108,17 +108,6 @@ SYSTEMS = {'rankwb, numba': rankwb('numba'), 'rankwb, numpy': rankwb('numpy'), '
            'Pyserini': pyserini}
 COLLECTIONS = {'vaswani': vaswani, 'synthetic': synthetic}
 
-def in_turn(calls, repeats):
-    "For each of `calls` the medians of wall and CPU seconds, when they take turns, after one round that does not count"
-    times = {name: [] for name in calls}
-    for _ in range(repeats+1):
-        for name,call in calls.items():
-            gc.collect()
-            w,c = time.perf_counter(),time.process_time()
-            call()
-            times[name].append((time.perf_counter()-w, time.process_time()-c))
-    return {name: [statistics.median(o) for o in zip(*t[1:])] for name,t in times.items()}
-
 def timed(call, prepare, repeats):
     "Medians of wall and CPU seconds of `call`, after one that does not count"
     wall,cpu = [],[]
@@ -138,9 +127,8 @@ def child(name, data, repeats):
         fresh,index,search,top = SYSTEMS[name](ids, texts, queries, folder)
         out = dict(index=timed(index, fresh, repeats))
         for k in DEPTHS: out[str(k)] = timed(lambda _: search(k), lambda: None, repeats)
-        found,held = top(search(10)),mb()
-        models = in_turn({m: lambda m=m: search(1000, m) for m in getattr(search, 'models', MODELS)}, repeats)
-    print(json.dumps(dict(out, models=models, top=found, before=before, mb=held, queries=len(queries), texts=len(texts), words=sum(len(t.split()) for t in texts))))
+        found = top(search(10))
+    print(json.dumps(dict(out, top=found, before=before, mb=mb(), queries=len(queries), texts=len(texts), words=sum(len(t.split()) for t in texts))))
 
 def report(collection, docs, repeats, names):
     found = {}
@@ -163,9 +151,32 @@ def report(collection, docs, repeats, names):
     print('\nTimes the CPU time of rankwb, numba:\n\n| | index | k=10 | k=1000 |\n|---|--:|--:|--:|')
     for name in list(found)[1:]: print(f'| {name} | ' + ' | '.join(ratio(name, 'rankwb, numba', w) for w in ('index',*map(str, DEPTHS))) + ' |')
 
-    print('\nOther formulas, k=1000, ms a question (CPU):\n\n| | ' + ' | '.join(MODELS) + ' |\n|---|' + '--:|'*len(MODELS))
-    for name,r in found.items():
-        if r['models']: print(f'| {name} | ' + ' | '.join(f'{1e3*w/r["queries"]:.3f} ({1e3*c/r["queries"]:.3f})' for w,c in r['models'].values()) + ' |')
+
+def models(name, data, kind):
+    "In a child: BM25, query likelihood and RM3, when the parent asks for them; each gives the ten best rows of every question"
+    sys.stdout = os.fdopen(os.dup(1), 'w')
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # where Java writes its log
+    ids,texts,queries = json.loads(Path(data).read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        fresh,index,search,top = SYSTEMS[name](ids, texts, queries, folder)
+        if name!='Pyserini': index(fresh())
+        def task(model): return lambda: np.array([[*rows, *[-1]*10][:10] for rows in top(search(1000, model))])
+        serve({m: task(m) for m in MODELS})
+
+def compare(collection, docs, repeats, names):
+    "Systems that take turns at the formulas that they have"
+    with tempfile.TemporaryDirectory() as d:
+        ids,texts,queries = made = COLLECTIONS[collection](docs)
+        (data := Path(d)/'data.json').write_text(json.dumps(made))
+        found,tasks,times,_,results = turns(__file__, [n for n in names if 'bm25s' not in n], [data, 'models'], repeats)
+    if not found: return
+    print('\nThe three formulas at k=1000, taking turns; ms a question (CPU), and how many of Pyserini\'s first ten are found:\n')
+    print('| | ' + ' | '.join(tasks) + ' |\n|---|' + '--:|'*len(tasks))
+    def same(a, b): return statistics.fmean(len(set(x)&set(y)-{-1})/max(len(set(y)-{-1}), 1) if set(y)-{-1} else 1 for x,y in zip(a.tolist(), b.tolist()))
+    for n in found:
+        ms = [[1e3*o/len(queries) for o in times[n,t]] for t in tasks]
+        over = [f', {same(results[n,t], results["Pyserini",t]):.1%}' if 'Pyserini' in found else '' for t in tasks]
+        print(f'| {n} | ' + ' | '.join(f'{w:.3f} ({c:.3f}){o}' for (w,c),o in zip(ms, over)) + ' |')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,11 +184,13 @@ def main():
     p.add_argument('--systems', nargs='+', choices=SYSTEMS, default=list(SYSTEMS))
     p.add_argument('--docs', type=int, default=100_000, help='size of the synthetic collection')
     p.add_argument('--repeats', type=int, default=5)
-    p.add_argument('--child', nargs=2, metavar=('NAME','DATA'), help=argparse.SUPPRESS)
+    p.add_argument('--child', nargs='+', help=argparse.SUPPRESS)
     a = p.parse_args()
-    if a.child: return child(*a.child, a.repeats)
+    if a.child: return models(*a.child) if a.child[-1]=='models' else child(*a.child, a.repeats)
     for c in a.collections:
         if c=='vaswani' and not (ROOT.parent/'shared/data/vaswani').is_dir(): print('vaswani is left out: no ../shared/data/vaswani', file=sys.stderr)
-        else: report(c, a.docs, a.repeats, a.systems)
+        else:
+            report(c, a.docs, a.repeats, a.systems)
+            compare(c, a.docs, a.repeats, a.systems)
 
 if __name__=='__main__': main()

@@ -1,6 +1,6 @@
 """Search vectors beside numpy, torch and FAISS, and measure what indexes find
 
-    python benchmarks/vectors.py                                  # both parts, Markdown tables
+    python benchmarks/vectors.py                                  # all parts, Markdown tables
     python benchmarks/vectors.py --parts search --vectors 1000000 --repeats 3
     python benchmarks/vectors.py --parts search --k 1000
 
@@ -10,8 +10,10 @@ of its own; they take turns, one call each. One round warms up, then the median 
 
 `recall`: the docstrings themselves and the questions of the collection `stdlib`; what each index finds of the exact ranking, how large it is,
 and what share of the vectors it compares.
+
+`sizes`: what it takes to make an index and to search it, for some numbers of vectors.
 """
-import argparse, functools, os, sys, tempfile, time
+import argparse, tempfile, time
 from pathlib import Path
 import numpy as np
 from _turns import serve, turns
@@ -115,16 +117,47 @@ def recall(a):
             said = ', '.join(f'{k}={row[k]:g}' if row[k]==row[k] else f'{k}=None' for k in asked)
             print(f'| {index!r} | {spent:.1f} | {size:.1f} | {said} | {row["recall@1"]:.3f} | {row["recall@10"]:.3f} | {row["recall@100"]:.3f} | {row["compared"]:.1%} |')
 
+def sizes(a):
+    from rankwb.retrieval.approximate import Faiss
+    from rankwb.retrieval.indexes import Exact, Int8
+    from rankwb.retrieval.vectors import Vectors
+    print('\n### From which size on it pays to compare with some\n')
+    print('| vectors | index | made in s | one query: ms | 256 queries: ms a query | recall@10 |\n|--:|---|--:|--:|--:|--:|')
+    for n in a.sizes:
+        exact = None
+        for index in (Exact(device='cpu'), Int8(), Faiss('HNSW32', efSearch=64), Faiss(f'IVF{int(4*n**.5)},Flat', nprobe=16)):
+            with tempfile.TemporaryDirectory() as folder:
+                prepare(Path(folder), n)
+                a.folder = folder
+                D,Q = files(a)
+                v = Vectors(D['float16'], similarity='cosine', norm=1.001)
+                start = time.process_time()
+                index.made.make(v, folder)
+                made,search = time.process_time()-start,index.open(v, folder)
+                def spent(Q, repeats):
+                    times = []
+                    for _ in range(repeats):
+                        start = time.process_time()
+                        found = search(Q, 10)[0]
+                        times.append(time.process_time()-start)
+                    return 1e3*sorted(times)[repeats//2],found
+                one,(many,found) = spent(Q[:1], 21)[0],spent(Q, 3)
+            exact = found if exact is None else exact
+            hits = np.mean([np.isin(a, b).mean() for a,b in zip(exact, found)])
+            print(f'| {n:,} | {index!r} | {made:.1f} | {one:.2f} | {many/256:.3f} | {hits:.3f} |', flush=True)
+    print('\nAll times are of the CPU.')
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--parts', nargs='+', choices=('search','recall'), default=('search','recall'))
+    p.add_argument('--parts', nargs='+', choices=('search','recall','sizes'), default=('search','recall','sizes'))
     p.add_argument('--vectors', type=int, default=100_000)
+    p.add_argument('--sizes', type=int, nargs='+', default=(10_000,100_000))
     p.add_argument('--k', type=int, default=100)
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--child', help=argparse.SUPPRESS)
     p.add_argument('--folder', help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.child: return serve(SYSTEMS[a.child](a))
-    for part in a.parts: dict(search=search, recall=recall)[part](a)
+    for part in a.parts: dict(search=search, recall=recall, sizes=sizes)[part](a)
 
 if __name__=='__main__': main()

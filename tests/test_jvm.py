@@ -178,6 +178,7 @@ def test_pyserini_before(tmp_path):
 from pyserini.search.lucene import LuceneSearcher
 '''+search+'''
 import signal, threading
+assert says(start_jvm, '2g').startswith('JavaError: The JVM of this process runs already')
 print(Lucene(LuceneIndex.build(docs, sys.argv[1]))('queues')['q1'].ids, says(start_jvm, '1g')[:43])
 threading.Timer(.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:

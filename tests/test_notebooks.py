@@ -28,7 +28,7 @@ def runs(request):
     "The run of every notebook that is asked for, two at a time"
     def one(p):
         return subprocess.run([sys.executable, '-c', run, nbs/p], cwd=root, capture_output=True, text=True, timeout=600)
-    asked = [o.callspec.params['nb'] for o in request.session.items if getattr(o, 'originalname', '')=='test_runs']
+    asked = [o.callspec.params['nb'] for o in request.session.items if getattr(o, 'function', None) is test_runs]
     with ThreadPoolExecutor(2) as ex: yield {p: ex.submit(one, p) for p in asked}
 
 @each

@@ -56,7 +56,7 @@ class Dense(Retriever):
     index:Index = Exact() # How the nearest are found, or a str: 'exact', 'int8', 'binary', or a factory string of FAISS
     k:int = 1000 # Most documents for a query
     dtype:str = 'float16' # How the vectors of documents are stored: 'float16' or 'float32'
-    vectors:Vectors|None = field(default=None, repr=False) # Vectors of the documents that others made: `Vectors`, an array, or what `Vectors.read` takes; None: the model's
+    vectors:Vectors|None = field(default=None, repr=False) # Those of the documents, from others: `Vectors`, an array, a file; None: the model's
     folder:str|None = field(default=None, compare=False, repr=False) # Where vectors are kept; None: the cache folder
     path:str|None = field(default=None, compare=False, repr=False) # A folder that `save` wrote, which is searched instead
     version:ClassVar[int] = 1
@@ -203,7 +203,10 @@ def _fits(dense):
     if dense.index.rereads and 'vectors.npy' not in m['bytes']:
         raise ValueError(f'{dense.path} holds no vectors, so what {dense.index!r} finds cannot be scored again; use refine=0')
 
-def _saved_index(m, docs): return parse(f'Dense(Encoder(), index={m["index"]})', docs).index
+def _saved_index(m, docs):
+    index = parse(f'Dense(Encoder(), index={m["index"]})', docs).index
+    if index.ready: raise ValueError(f'the manifest names an index that is elsewhere: {index!r}')
+    return index
 
 def _saved_vectors(path, docs):
     m = manifest(path, _format)

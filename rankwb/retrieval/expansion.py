@@ -23,11 +23,12 @@ class SparseEncoder(Checkpoint):
     similarity:str|None = None # 'dot' or 'cosine'; None: as the model says
     max_terms:int|None = None # Terms of a text that are kept, the heaviest; None: as the model says
     query_model:str|None = None # The model that reads queries, if that is another one
-    engine,budgets = 'sparse',(1024,16384) # at each position there is a number for every term
+    engine = 'sparse'
+    budgets = (256,16384) # a number for every term at each position: a CPU allocates more of them slower than it computes them
     def __post_init__(self):
         super().__post_init__()
         if self.similarity not in (None,'dot','cosine'): raise ValueError(f"similarity={self.similarity!r}: expected 'dot' or 'cosine'")
-        if self.max_terms is not None and (type(self.max_terms) is not int or self.max_terms<1): raise ValueError(f'max_terms={self.max_terms!r}: expected an integer of at least 1')
+        if (n := self.max_terms) is not None and (type(n) is not int or n<1): raise ValueError(f'max_terms={n!r}: expected an integer of at least 1')
 
 stage_types['SparseEncoder'] = engines['sparse'] = SparseEncoder
 
@@ -37,7 +38,7 @@ def config(self:SparseEncoder) -> dict: # `prompts`, `similarity`, `max_terms` (
     "What the model says about its use, and what the fields say instead"
     own = self.says('config_sentence_transformers.json')
     similarity = self.similarity or own.get('similarity_fn_name') or 'dot'
-    if similarity not in ('dot','cosine'): raise ValueError(f"{self!r}: weights of terms are compared by {similarity!r} nowhere here; give similarity='dot' or 'cosine'")
+    if similarity not in ('dot','cosine'): raise ValueError(f"{self!r}: its similarity is {similarity!r}; give similarity='dot' or 'cosine'")
     asker = dict(asker=self.asker.digest) if self.query_model else {}
     return dict(prompts=self.prompts, similarity=similarity, max_terms=self.max_terms or own.get('max_active_dims'), **asker)
 
@@ -63,9 +64,12 @@ def network(cls:SparseEncoder,
     from sentence_transformers import SparseEncoder
     read = lambda name: json.loads((folder/name).read_text(encoding='utf-8')) if (folder/name).is_file() else {}
     kinds = read('config.json').get('architectures') or []
+    saved = read('config_sentence_transformers.json').get('model_type')=='SparseEncoder'
     if 'UniCoilEncoder' in kinds: model = _unicoil(folder, **kw)
-    elif read('config_sentence_transformers.json').get('model_type')=='SparseEncoder' or any(k.endswith('ForMaskedLM') for k in kinds): model = SparseEncoder(str(folder), **kw)
-    else: raise ValueError(f'{folder}: {", ".join(kinds) or "no architecture known"}, which gives no weights of terms; expected a SparseEncoder of sentence-transformers, a masked language model, or uniCOIL')
+    elif saved or any(k.endswith('ForMaskedLM') for k in kinds): model = SparseEncoder(str(folder), **kw)
+    else:
+        known = 'a SparseEncoder of sentence-transformers, a masked language model, or uniCOIL'
+        raise ValueError(f'{folder}: {", ".join(kinds) or "no architecture known"}, which gives no weights of terms; expected {known}')
     if told['max_length']: model.max_seq_length = told['max_length']
     return model
 

@@ -14,7 +14,7 @@ from ..core.caching import address, cache_home
 from ..core.records import Docs
 from .jvm import jvm
 from .lucene_index import LuceneIndex, building, describe
-from .lucene_queries import as_json, ask_weights, best, search_all
+from .lucene_queries import as_json, ask_weights, best, read_map, search_all
 from .lucene_writer import write_index
 
 # %% ../../nbs/retrieval/09a_impacts.ipynb #0eeed368
@@ -29,12 +29,15 @@ def _checked(ids, matrix, vocabulary):
     "Ids, a matrix of integers without zeros, terms; or what is wrong with them"
     from scipy.sparse import csr_array
     ids,terms,x = _strings(ids),_strings(vocabulary),csr_array(matrix)
-    if x.shape!=(len(ids),len(terms)): raise ValueError(f'from_impacts: a matrix of {x.shape[0]:,} × {x.shape[1]:,} for {len(ids):,} ids and {len(terms):,} terms')
+    if x.shape!=(len(ids),len(terms)):
+        raise ValueError(f'from_impacts: a matrix of {x.shape[0]:,} × {x.shape[1]:,} for {len(ids):,} ids and {len(terms):,} terms')
     for what,names in (('id',ids),('term',terms)):
-        if pc.count_distinct(names).as_py()<len(names): raise ValueError(f'from_impacts: one {what} stands twice: {pc.value_counts(names)[int(np.argmax(pc.value_counts(names).field(1)))][0].as_py()!r}')
+        counts = pc.value_counts(names)
+        if len(counts)<len(names): raise ValueError(f'from_impacts: one {what} stands twice: {counts.field(0)[int(np.argmax(counts.field(1)))].as_py()!r}')
     bad = pc.match_substring_regex(terms, rf'\s|{_between}|^$')
-    if bad.true_count: raise ValueError(f'from_impacts: the term {terms.filter(bad)[0].as_py()!r} is empty or holds a blank, which an index of weights cannot keep')
-    if not np.all((x.data>=0) & (x.data<1<<24) & (x.data==np.rint(x.data))): raise ValueError('from_impacts: weights are whole numbers from 0 to 16,777,215; multiply and round them first, such as (matrix*100).rint()')
+    if bad.true_count: raise ValueError(f'from_impacts: the term {terms.filter(bad)[0].as_py()!r} is empty or holds a blank, which no term of an index of weights may')
+    if not np.all((x.data>=0) & (x.data<1<<24) & (x.data==np.rint(x.data))):
+        raise ValueError('from_impacts: weights are whole numbers from 0 to 16,777,215; multiply and round them first, such as (matrix*100).rint()')
     x = x.astype(np.int64)
     x.eliminate_zeros()
     return ids,x,terms
@@ -101,7 +104,7 @@ def search_impacts(self:LuceneIndex,
     k:int=1000, # Most documents for a query
     vocabulary=None, # The names of the terms; None: those that `from_impacts` was given
 ) -> tuple: # Where the documents of each query begin (m+1, int64), their rows (int32) and scores (float32), best first
-    "The documents with the greatest inner products; equal ones in the order of the index. Rows are those of the matrix, for an index that `from_impacts` did not make places in `ids`"
+    "The documents with the greatest inner products; rows are those of the matrix, or places in `ids` where others made the index"
     from scipy.sparse import csr_array
     x,terms = csr_array(queries).astype(np.float32),np.array((self._terms() if vocabulary is None else _strings(vocabulary)).to_pylist(), object)
     if isinstance(k, bool) or int(k)!=k or k<1: raise ValueError(f'search_impacts: k={k!r}; expected an integer of at least 1')
@@ -112,10 +115,11 @@ def search_impacts(self:LuceneIndex,
     with jvm() as java:
         searcher = java('lucene.search.IndexSearcher')(self.reader(java))
         searcher.setSimilarity(_similarity(java))
-        sizes,numbers,scores = search_all(java, ask_weights(java), best(java, searcher, k), strings, k)
+        sizes,numbers,scores = search_all(java, ask_weights(java, read_map(java)), best(java, searcher, k), strings, k)
     return np.concatenate([[0], np.cumsum(sizes)]), (self._kept_rows() if 'indexed' in self.about else self.rows)[numbers], scores
 
 @patch
 def _terms(self:LuceneIndex):
-    if not (self.path/'terms.arrow').is_file(): raise ValueError(f'{self.path}: this index was not made by from_impacts; name the terms: search_impacts(queries, vocabulary=…)')
+    if not (self.path/'terms.arrow').is_file():
+        raise ValueError(f'{self.path}: this index was not made by from_impacts; name the terms: search_impacts(queries, vocabulary=…)')
     return pa.ipc.open_file(str(self.path/'terms.arrow')).read_all()['term']

@@ -89,11 +89,13 @@ _lucene = '9.9.1'
 def anserini_jar() -> Path:
     "Anserini and Lucene, as Pyserini brings them"
     for name in ('pyserini','jnius'):
-        if importlib.util.find_spec(name) is None: raise ModuleNotFoundError(f'Lucene comes with Pyserini, and the package {name} is not installed: {_get}', name=name)
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f'Lucene comes with Pyserini, and the package {name} is not installed: {_get}', name=name)
     folder = Path(importlib.util.find_spec('pyserini').submodule_search_locations[0])/'resources'/'jars'
     if (jar := folder/f'anserini-{anserini}-fatjar.jar').is_file(): return jar
     others = ', '.join(sorted(f.name for f in folder.glob('anserini-*.jar')))
-    raise ImportError(f'rankwb calls Anserini {anserini}, which Pyserini 1.6.0 brings, and the installed Pyserini has {others or "no jar of it"}: {_get}')
+    raise ImportError(f'rankwb calls Anserini {anserini}, which Pyserini 1.6.0 brings, '
+                      f'and the installed Pyserini has {others or "no jar of it"}: {_get}')
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #f27791ca
 def java_options(
@@ -168,17 +170,23 @@ def start_jvm(
     heap:str|None=None, # Most memory for Java, such as '4g'; None: a quarter of the machine's
 ):
     "Start the JVM of this process, if it does not run; only needed to give it more memory, before anything uses it"
-    if heap and not re.fullmatch(r'\d+[kmgKMG]?', heap): raise ValueError(f"start_jvm: heap={heap!r}; expected a number and a unit, such as '4g' or '512m'")
+    if heap and not re.fullmatch(r'\d+[kmgKMG]?', heap):
+        raise ValueError(f"start_jvm: heap={heap!r}; expected a number and a unit, such as '4g' or '512m'")
     with _lock:
-        if os.getpid() in _lost: raise JavaError("This process was forked from one with a JVM, and no JVM survives that. Start workers with multiprocessing.get_context('spawn'), or before Lucene is used")
-        if os.getpid() in _running:
-            if heap and f'-Xmx{heap}' not in _running[os.getpid()]: raise JavaError(f"The JVM of this process runs already, and its memory cannot be changed; restart the kernel and call start_jvm({heap!r}) first")
-            return
-        options = None if _vm_running() else _start(heap)
-        import jnius
-        if options is None: _join(jnius)
-        _running[os.getpid()] = options or ()
-        _calm(Classes())
+        if os.getpid() in _lost: raise JavaError('This process was forked from one with a JVM, and no JVM survives that. '
+            "Start workers with multiprocessing.get_context('spawn'), or before Lucene is used")
+        if os.getpid() not in _running: _begin(heap)
+        if heap and f'-Xmx{heap}' not in _running[os.getpid()]:
+            raise JavaError('The JVM of this process runs already, and its memory cannot be changed; '
+                f'restart the kernel and call start_jvm({heap!r}) first')
+
+def _begin(heap):
+    "Start a JVM, or join the one that runs"
+    options = [] if _vm_running() else _start(heap)
+    import jnius
+    if not options: _join(jnius)
+    _running[os.getpid()] = options
+    _calm(Classes())
 
 # %% ../../nbs/retrieval/07_jvm.ipynb #3eaec14c
 _kept = []
@@ -262,9 +270,9 @@ def type(self:Classes,
 
 @patch
 def handle(self:Classes,
-    kind:str, # 'Virtual': a method of an object, which is the first argument; 'Static'; 'Constructor'; 'Getter', 'StaticSetter': of a field; 'Private', 'PrivateGetter': by name alone
+    kind:str, # 'Virtual': a method of an object, the first argument; 'Static'; 'Constructor'; 'Getter', 'StaticSetter': of a field; 'Private', 'PrivateGetter'
     owner:str, # Name of the class
-    name:str, # Name of the method or field; '' for a constructor
+    name:str, # Name of the method or field; '' for a constructor; all there is to say of what is private
     *types:str, # Names of types: what it gives, then what it takes
 ): # A `MethodHandle`
     "What calls one method, constructor or field"

@@ -50,7 +50,8 @@ def sign(
     **about, # What they are
 ):
     "Write the manifest"
-    about |= dict(software=dict(rankwb=__version__, **dict(filter(None, map(_version, _software)))), bytes={f.name: f.stat().st_size for f in sorted(Path(folder).iterdir())})
+    software,files = dict(filter(None, map(_version, _software))),sorted(Path(folder).iterdir())
+    about |= dict(software=dict(rankwb=__version__, **software), bytes={f.name: f.stat().st_size for f in files})
     with writing(Path(folder)/'manifest.json') as tmp: tmp.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
 
 def manifest(

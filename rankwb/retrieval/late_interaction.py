@@ -129,8 +129,9 @@ def apply(self:ColBERT,
     "The `k` best documents for each query; none for an empty one"
     texts = queries.texts()
     full = [i for i,t in enumerate(texts) if t.strip()]
-    if bare := [q for q,t in zip(queries, texts) if not t.strip()]:
-        warnings.warn(f'{self!r} finds nothing for {len(bare)} of {len(queries)} queries, which are empty: {", ".join(q.id for q in bare[:5])}{", …" if len(bare)>5 else ""}')
+    if bare := [q.id for q,t in zip(queries, texts) if not t.strip()]:
+        names = ', '.join(bare[:5]) + (', …' if len(bare)>5 else '')
+        warnings.warn(f'{self!r} finds nothing for {len(bare)} of {len(queries)} queries, which are empty: {names}')
     offsets,rows,scores = self._found(self.query_vectors([texts[i] for i in full]))
     sizes = np.zeros(len(texts), np.int64)
     sizes[full] = np.diff(offsets)
@@ -189,9 +190,9 @@ def _answers(self:Alignment):
     return html_table([*rows, ('sum','',self.score)], ['in the query','in the document',''], f'{self.doc_id} for {self.query!r}')
 
 # %% ../../nbs/retrieval/15_late_interaction.ipynb #d07d6393
-def _shade(s, best, title):
-    line = 'outline:1.5px solid #cf222e;' if best else ''
-    return Markup('<td title="{}" style="padding:0;min-width:.8em;height:1.1em;border:0;{}background:rgba(9,105,218,{:.2f})"></td>').format(title, line, min(max(float(s), 0), 1)**2)
+_square = Markup('<td title="{}" style="padding:0;min-width:.8em;height:1.1em;border:0;{}background:rgba(9,105,218,{:.2f})"></td>')
+
+def _shade(s, best, title): return _square.format(title, 'outline:1.5px solid #cf222e;' if best else '', min(max(float(s), 0), 1)**2)
 
 @patch
 def _repr_html_(self:Alignment):

@@ -19,8 +19,8 @@ from ..core.runs import Run
 from .feedback import Expansion
 from .jvm import jvm
 from .lucene_index import LuceneIndex
-from .lucene_queries import (as_json, ask_learnt, ask_text, ask_weights, best, by_id, feedback_text, field_weights, fields_text, learn, read_feedback,
-                                             search_all, write_map)
+from .lucene_feedback import feedback_text, learn, read_feedback, write_map
+from .lucene_queries import as_json, ask_text, ask_weights, best, by_id, field_weights, fields_text, read_map, search_all
 from .lucene_writer import known_analyzer, lucene_analyzer
 from .scoring import Range, _given, above_0, at_least_0, at_least_1, in_range, share
 
@@ -59,13 +59,15 @@ def _settle(stage):
     "Bring the fields into one form, or say what is wrong with them"
     index = stage.docs if isinstance(stage.docs, LuceneIndex) else stage.index
     docs = index.docs if index is not None and stage.docs in (None,index) else stage.docs
-    if index is None and not isinstance(docs, Docs): raise TypeError(f'Lucene searches Docs or a LuceneIndex, not {type(docs).__name__}: Lucene(collection.docs), or Lucene(LuceneIndex.open(path))')
+    if index is None and not isinstance(docs, Docs):
+        raise TypeError(f'Lucene searches Docs or a LuceneIndex, not {type(docs).__name__}: Lucene(collection.docs), or Lucene(LuceneIndex.open(path))')
     if docs is not None and not len(docs): raise ValueError('Lucene: there are no documents to search')
     if index is not None and docs is not None and index.docs is not docs: index = LuceneIndex(index.path, index.about, docs)
     for name,known in (('similarity',similarities), ('ties',('lucene','anserini'))):
         if getattr(stage, name) not in known: raise ValueError(f'Lucene: {name}={getattr(stage, name)!r}; expected one of {", ".join(known)}')
     in_range(stage, stage.ranges)
-    now = dict(docs=docs, index=index, fields=fields_text(field_weights(stage.fields or '')), analyzer=known_analyzer(stage.analyzer) if index is None else index.analyzer,
+    now = dict(docs=docs, index=index, fields=fields_text(field_weights(stage.fields or '')),
+               analyzer=known_analyzer(stage.analyzer) if index is None else index.analyzer,
                feedback=feedback_text(*read_feedback(stage.feedback)) if stage.feedback else '')
     if now['feedback'] and now['fields']: raise ValueError(f'Lucene: {now["feedback"]} learns from contents and asks only them; leave fields out')
     for name,value in now.items(): object.__setattr__(stage, name, value)
@@ -74,7 +76,8 @@ def _settle(stage):
 def _fits(index, stage):
     "An error for an index of something else"
     made = index.about.get('docs')
-    if made and stage.docs is not None and made!=stage.docs.digest: raise ValueError(f'Lucene: the index was made from {index.about["documents"]:,} other documents ({made[:12]}…, these are {stage.docs.digest[:12]}…)')
+    if made and stage.docs is not None and made!=stage.docs.digest:
+        raise ValueError(f'Lucene: the index was made from {index.about["documents"]:,} other documents ({made[:12]}…, these are {stage.docs.digest[:12]}…)')
     if index.about.get('impacts'): raise ValueError('Lucene: this index holds the weights of a model; search it by search_impacts')
     lacking = [f for f in field_weights(stage.fields) if f not in ('contents', *index.about.get('fields', [f]))]
     if lacking: raise ValueError(f'Lucene: the index has no field {lacking[0]!r}; build one: LuceneIndex.build(docs, fields={lacking!r})')
@@ -85,7 +88,8 @@ def indexed(self:Lucene) -> LuceneIndex:
     "The index that is searched; made when it is first needed"
     if self.index is not None: return self.index
     if '_index' not in self.__dict__:
-        self.__dict__['_index'] = LuceneIndex.build(self.docs, analyzer=self.analyzer, fields=[f for f in field_weights(self.fields) if f!='contents'])
+        more = [f for f in field_weights(self.fields) if f!='contents']
+        self.__dict__['_index'] = LuceneIndex.build(self.docs, analyzer=self.analyzer, fields=more)
     return self._index
 
 @patch
@@ -102,14 +106,16 @@ def _asked(self:Lucene, java, queries):
     "Strings, and the handle that makes queries of Lucene of them"
     own = _given(queries)
     brought = [o for o in own if o is not None]
-    if brought and (self.feedback or self.fields or len(brought)<len(own)): raise ValueError(f'{self!r}: queries that bring their own terms are asked in contents, without feedback, and all of them bring some')
-    if brought: return [*map(as_json, own)],ask_weights(java)
-    if self.feedback: return queries.texts(),ask_learnt(java, self._learn(java))
+    if brought and (self.feedback or self.fields or len(brought)<len(own)):
+        raise ValueError(f'{self!r}: queries that bring their own terms are asked in contents, without feedback, and all of them bring some')
+    if brought: return [*map(as_json, own)],ask_weights(java, read_map(java))
+    if self.feedback: return queries.texts(),ask_weights(java, self._learn(java))
     return queries.texts(),ask_text(java, lucene_analyzer(java, self.analyzer), field_weights(self.fields))
 
 @patch
 def _learn(self:Lucene, java):
-    if not self.indexed().stats()['contents']['vectors']: raise ValueError(f'{self!r} reads the terms of documents, which {self.indexed()!r} does not keep: LuceneIndex.build(docs, vectors=True)')
+    if not self.indexed().stats()['contents']['vectors']:
+        raise ValueError(f'{self!r} reads the terms of documents, which {self.indexed()!r} does not keep: LuceneIndex.build(docs, vectors=True)')
     return learn(java, self.feedback, self._searcher(java), lucene_analyzer(java, self.analyzer), self.k, self._sort(java))
 
 @patch
@@ -125,13 +131,16 @@ def apply(self:Lucene,
     with jvm() as java:
         strings,ask = self._asked(java, queries)
         sizes,numbers,scores = search_all(java, ask, best(java, self._searcher(java), self.k, self._sort(java)), strings, self.k)
-        bare = [] if 'terms' in queries.table.column_names else [i for i in np.flatnonzero(sizes==0).tolist() if not self._terms(java, queries[i].text)]
+        nothing = [] if 'terms' in queries.table.column_names else np.flatnonzero(sizes==0).tolist()
+        bare = [i for i in nothing if not self._terms(java, queries[i].text)]
     if bare:
         names = ', '.join(f'{queries[i].id} ({queries[i].text!r})' for i in bare[:5]) + (', …' if len(bare)>5 else '')
-        warnings.warn(f'{self!r} finds nothing for {len(bare)} of {len(queries)} queries, of which the {self.analyzer!r} analyzer leaves no term: {names}')
+        warnings.warn(f'{self!r} finds nothing for {len(bare)} of {len(queries)} queries, '
+                      f'of which the {self.analyzer!r} analyzer leaves no term: {names}')
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     if self.ties=='anserini': scores = np.concatenate([scores[:0], *(anserini_scores(scores[a:b]) for a,b in zip(offsets, offsets[1:]))])
-    return Run(queries.ids, offsets, index.ids if self.docs is None else self.docs.ids, index.rows[numbers], scores, queries, self.docs, repr(self))
+    ids = index.ids if self.docs is None else self.docs.ids
+    return Run(queries.ids, offsets, ids, index.rows[numbers], scores, queries, self.docs, repr(self))
 
 @patch
 def _terms(self:Lucene, java, text): return list(java('anserini.analysis.AnalyzerUtils').analyze(lucene_analyzer(java, self.analyzer), text))

@@ -113,9 +113,11 @@ def open(cls:LuceneIndex,
     if not path.is_dir(): raise FileNotFoundError(f'{path}: there is no such folder; LuceneIndex.build(docs, path) makes one')
     commit,about = _commit(path),_described(path)
     if about is None: about = dict(digest=address('Lucene commit', commit, analyzer or 'english'), analyzer=known_analyzer(analyzer or 'english'))
-    if analyzer not in (None,about['analyzer']): raise ValueError(f'{path}: this index was made by the analyzer {about["analyzer"]!r}, not {analyzer!r}; build another')
+    if analyzer not in (None,about['analyzer']):
+        raise ValueError(f'{path}: this index was made by the analyzer {about["analyzer"]!r}, not {analyzer!r}; build another')
     if docs is not None and about.get('docs', docs.digest)!=docs.digest:
-        raise ValueError(f'{path}: this index was made from {about["documents"]:,} other documents ({about["docs"][:12]}…, these are {docs.digest[:12]}…); build one of these')
+        raise ValueError(f'{path}: this index was made from {about["documents"]:,} other documents '
+                         f'({about["docs"][:12]}…, these are {docs.digest[:12]}…); build one of these')
     if docs is None: return cls(path, about)
     index = _opened.setdefault(about['digest'], cls(path, about, docs))
     return index if index.path==path else cls(path, about, docs)
@@ -133,8 +135,9 @@ def build(cls:LuceneIndex,
 ) -> LuceneIndex:
     "The index of `docs`, made where it is not there"
     if not isinstance(docs, Docs): raise TypeError(f'LuceneIndex.build indexes Docs, not {type(docs).__name__}')
-    options = dict(analyzer=known_analyzer(analyzer), fields=sorted({fields} if isinstance(fields, str) else {*fields}), vectors=bool(vectors), positions=bool(positions))
-    check_fields(docs, options['fields'])
+    fields = sorted({fields} if isinstance(fields, str) else {*fields})
+    options = dict(analyzer=known_analyzer(analyzer), fields=fields, vectors=bool(vectors), positions=bool(positions))
+    check_fields(docs, fields)
     digest = address('Lucene index 1', anserini, docs.digest, json.dumps(options))
     if path is None and digest in _opened: return _opened[digest]
     path = Path(path).expanduser() if path else cache_home()/'lucene'/digest[:40]
@@ -142,15 +145,15 @@ def build(cls:LuceneIndex,
     elif not (path/_manifest).is_file(): raise FileExistsError(f'{path}: something that is no index of rankwb is there; choose another folder')
     index = cls.open(path, docs)
     differ = [f'{k} {index.about.get(k)!r}, not {v!r}' for k,v in options.items() if index.about.get(k)!=v]
-    if index.digest!=digest: raise FileExistsError(f'{path}: the index there has {"; ".join(differ) or "other contents"}; delete it, or choose another folder')
-    return index
+    if index.digest==digest: return index
+    raise FileExistsError(f'{path}: the index there has {"; ".join(differ) or "other contents"}; delete it, or choose another folder')
 
 def _build(docs, path, options, digest, threads):
-    size = int(np.clip((4<<20)*len(docs)/max(docs.table.nbytes, 1), 1, 1000))
-    how = dict(options)
-    name = how.pop('analyzer')
+    size = int(np.clip((4<<20)*len(docs)/max(docs.table.nbytes, 1), 1, 1000)) # four megabytes
+    kept = {k: options[k] for k in ('fields','vectors','positions')}
+    lines,analyzer = lambda a,b: json_documents(docs[a:b], kept['fields']),lambda java: lucene_analyzer(java, options['analyzer'])
     with building(path) as tmp:
-        rows = write_index(tmp, len(docs), lambda a,b: json_documents(docs[a:b], how['fields']), lambda java: lucene_analyzer(java, name), size, threads=threads, **how) if len(docs) else []
+        rows = write_index(tmp, len(docs), lines, analyzer, size, threads=threads, **kept) if len(docs) else []
         if not len(rows): raise ValueError(f'{docs!r}: no document has any text')
         if len(rows)<len(docs): np.save(tmp/'rows.npy', rows)
         describe(tmp, digest=digest, docs=docs.digest, name=docs.name, documents=len(docs), indexed=len(rows), **options)
@@ -160,15 +163,16 @@ def _numbers(java, reader):
     "A function of two numbers: a stream of the documents from one up to the other that are not deleted"
     within = java('IntStream').range
     if not reader.hasDeletions(): return within
-    bits = java.fixed(java.handle('Virtual', 'lucene.util.Bits', 'get', 'boolean', 'int'), 0, java('lucene.index.MultiBits').getLiveDocs(reader))
-    lives = java.function('IntPredicate', bits)
+    live = java('lucene.index.MultiBits').getLiveDocs(reader)
+    lives = java.function('IntPredicate', java.fixed(java.handle('Virtual', 'lucene.util.Bits', 'get', 'boolean', 'int'), 0, live))
     return lambda a,b: within(a, b).filter(lives)
 
 def _id_of(java, values):
     "A function: number of a document, never smaller than the one before → its id"
     docvalues,bytes,handles = 'lucene.index.BinaryDocValues','lucene.util.BytesRef',java('MethodHandles')
     go = java.fixed(java.handle('Virtual', docvalues, 'advanceExact', 'boolean', 'int'), 0, values)
-    get = java.chain(java.fixed(java.handle('Virtual', docvalues, 'binaryValue', bytes), 0, values), java.handle('Virtual', bytes, 'utf8ToString', 'String'))
+    value = java.fixed(java.handle('Virtual', docvalues, 'binaryValue', bytes), 0, values)
+    get = java.chain(value, java.handle('Virtual', bytes, 'utf8ToString', 'String'))
     last = handles.dropArguments(get, 0, java.cast('List', java('Arrays').asList(java.type('int'))))
     return java.function('IntFunction', handles.foldArguments(last, handles.dropReturn(go)))
 
@@ -183,13 +187,16 @@ def ids(self:LuceneIndex) -> pa.Array: # Strings
 def _read_ids(self:LuceneIndex):
     with jvm() as java:
         reader = self.reader(java)
-        numbers,n,values,found = _numbers(java, reader),reader.maxDoc(),java('lucene.index.MultiDocValues').getBinaryValues(reader, 'id'),[]
+        numbers,n,found = _numbers(java, reader),reader.maxDoc(),[]
+        values = java('lucene.index.MultiDocValues').getBinaryValues(reader, 'id')
         if values is None: raise ValueError(f'{self.path}: this index does not keep ids in the way of Anserini; build it again')
         call,joined = _id_of(java, values),java('Collectors').joining(java.cast('CharSequence', java('String')('\0')))
-        for i in range(0, n, 100_000): found += [o for o in numbers(i, min(i+100_000, n)).mapToObj(call).collect(joined).split('\0') if o]
+        for i in range(0, n, 100_000):
+            found += [o for o in numbers(i, min(i+100_000, n)).mapToObj(call).collect(joined).split('\0') if o]
         live = np.array(numbers(0, n).toArray(), np.int32)
     ids,places = pa.array(found, pa.string()),np.full(n, -1, np.int32)
-    if len(ids)!=len(live) or pc.count_distinct(ids).as_py()<len(ids): raise ValueError(f'{self.path}: {len(live):,} documents have {pc.count_distinct(ids).as_py():,} different ids; each needs one of its own')
+    if not len(live)==len(ids)==(different := pc.count_distinct(ids).as_py()):
+        raise ValueError(f'{self.path}: {len(live):,} documents have {different:,} different ids; each needs one of its own')
     places[live] = np.arange(len(live))
     self._ids,self._places = ids,places
 
@@ -206,7 +213,8 @@ def _find_rows(self:LuceneIndex):
     ids,places = self.ids,self._places
     if self.docs is None: return places
     try: rows = self.docs.rows(ids).astype(np.int32)
-    except KeyError as e: raise ValueError(f'{self.path}: {e.args[0]}, and the index has it; open it with the documents that it was made from, or without') from None
+    except KeyError as e:
+        raise ValueError(f'{self.path}: {e.args[0]}, and the index has it; open it with the documents that it was made from, or without') from None
     return np.where(places<0, -1, rows[places])
 
 @patch
@@ -216,18 +224,20 @@ def _kept_rows(self:LuceneIndex):
 
 # %% ../../nbs/retrieval/08a_lucene_index.ipynb #ebfefa6d
 @patch
-def stats(self:LuceneIndex) -> dict: # field → `documents` with a term, `terms`, `unique` terms (None: in several parts), `vectors`: are terms kept by document?
+def stats(self:LuceneIndex) -> dict: # field → `documents` with a term, `terms`, `unique` ones (None: in several parts), `vectors`: kept by document?
     "How much is in each field"
     with jvm() as java:
         reader,multi,infos = self.reader(java),java('lucene.index.MultiTerms'),java('lucene.index.FieldInfos')
         kinds = infos.getMergedFieldInfos(reader)
         unique = lambda n: None if (t := multi.getTerms(reader, n)) is None or t.size()<0 else t.size()
-        return {n: dict(documents=reader.getDocCount(n), terms=reader.getSumTotalTermFreq(n), unique=unique(n), vectors=bool(kinds.fieldInfo(n).hasVectors()))
-                for n in sorted(infos.getIndexedFields(reader)) if n!='id'}
+        told = lambda n: dict(documents=reader.getDocCount(n), terms=reader.getSumTotalTermFreq(n), unique=unique(n), vectors=bool(kinds.fieldInfo(n).hasVectors()))
+        return {n: told(n) for n in sorted(infos.getIndexedFields(reader)) if n!='id'}
 
 @patch
 def _repr_html_(self:LuceneIndex):
-    left = self.about.get('documents', len(self))-len(self)
-    rows = [(n, s['documents'], s['terms'], '–' if s['unique'] is None else s['unique'], s['terms']/max(s['documents'], 1), 'yes' if s['vectors'] else 'no') for n,s in self.stats().items()]
-    caption = f'LuceneIndex {self.path.name}: {len(self):,} documents{f", and {left:,} without text" if left else ""}, {sum(f.stat().st_size for f in self.path.iterdir()):,} bytes, {self.analyzer!r}'
-    return panel(html_table(rows, ['field','documents with terms','terms','different','average length','terms kept by document'], caption))
+    left,size = self.about.get('documents', len(self))-len(self),sum(f.stat().st_size for f in self.path.iterdir())
+    row = lambda documents, terms, unique, vectors: (documents, terms, '–' if unique is None else unique, terms/max(documents, 1), 'yes' if vectors else 'no')
+    head = ['field','documents with terms','terms','different','average length','terms kept by document']
+    lost = f', and {left:,} without text' if left else ''
+    caption = f'LuceneIndex {self.path.name}: {len(self):,} documents{lost}, {size:,} bytes, {self.analyzer!r}'
+    return panel(html_table([(n, *row(**s)) for n,s in self.stats().items()], head, caption))

@@ -15,10 +15,11 @@ from .jvm import jvm
 
 # %% ../../nbs/retrieval/08_lucene_writer.ipynb #c2fa05a9
 analyzers = dict(english='', whitespace='core.WhitespaceAnalyzer', # name → class in org.apache.lucene.analysis; that of English is Anserini's own
-    arabic='ar.ArabicAnalyzer', bengali='bn.BengaliAnalyzer', chinese='cjk.CJKAnalyzer', danish='da.DanishAnalyzer', dutch='nl.DutchAnalyzer', finnish='fi.FinnishAnalyzer',
-    french='fr.FrenchAnalyzer', german='de.GermanAnalyzer', hindi='hi.HindiAnalyzer', hungarian='hu.HungarianAnalyzer', indonesian='id.IndonesianAnalyzer', italian='it.ItalianAnalyzer',
-    japanese='ja.JapaneseAnalyzer', korean='cjk.CJKAnalyzer', norwegian='no.NorwegianAnalyzer', persian='fa.PersianAnalyzer', polish='morfologik.MorfologikAnalyzer',
-    portuguese='pt.PortugueseAnalyzer', russian='ru.RussianAnalyzer', spanish='es.SpanishAnalyzer', swedish='sv.SwedishAnalyzer', telugu='te.TeluguAnalyzer', thai='th.ThaiAnalyzer',
+    arabic='ar.ArabicAnalyzer', bengali='bn.BengaliAnalyzer', chinese='cjk.CJKAnalyzer', danish='da.DanishAnalyzer', dutch='nl.DutchAnalyzer',
+    finnish='fi.FinnishAnalyzer', french='fr.FrenchAnalyzer', german='de.GermanAnalyzer', hindi='hi.HindiAnalyzer', hungarian='hu.HungarianAnalyzer',
+    indonesian='id.IndonesianAnalyzer', italian='it.ItalianAnalyzer', japanese='ja.JapaneseAnalyzer', korean='cjk.CJKAnalyzer',
+    norwegian='no.NorwegianAnalyzer', persian='fa.PersianAnalyzer', polish='morfologik.MorfologikAnalyzer', portuguese='pt.PortugueseAnalyzer',
+    russian='ru.RussianAnalyzer', spanish='es.SpanishAnalyzer', swedish='sv.SwedishAnalyzer', telugu='te.TeluguAnalyzer', thai='th.ThaiAnalyzer',
     turkish='tr.TurkishAnalyzer', ukrainian='uk.UkrainianMorfologikAnalyzer')
 
 def known_analyzer(
@@ -58,7 +59,8 @@ def check_fields(
             can = [c for c in docs.table.column_names if c not in _reserved]
             raise ValueError(f'{docs!r}: {f!r} cannot be a field of the index; the columns that can are {", ".join(can)}')
         kind = docs.table[f].type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)): raise ValueError(f'{docs!r}: the column {f!r} holds {kind}; a field of the index is text')
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise ValueError(f'{docs!r}: the column {f!r} holds {kind}; a field of the index is text')
 
 def json_documents(
     docs:Docs, # Documents

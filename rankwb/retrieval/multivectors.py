@@ -55,7 +55,7 @@ def network(cls:TokenEncoder,
 ): # A `MultiVectorEncoder` of that library
     "The network in `folder`"
     try: from sentence_transformers import MultiVectorEncoder
-    except ImportError: raise ModuleNotFoundError("late interaction needs the MultiVectorEncoder of sentence-transformers: pip install -U 'sentence-transformers>=6'") from None
+    except ImportError: raise ModuleNotFoundError("late interaction needs a newer sentence-transformers: pip install -U 'sentence-transformers>=6'") from None
     _known(folder, told)
     model = MultiVectorEncoder(str(folder), **kw)
     text,length = model[0],told['query_length']
@@ -72,7 +72,8 @@ def _known(folder, told):
         if not all(told.values()) and not (folder/'artifact.metadata').is_file():
             raise ValueError(f'{folder}: there is no artifact.metadata, which says how long queries and documents are; give query_length= and max_length=')
     elif saved.get('model_type') not in ('ColBERT','MultiVectorEncoder') and 'query_prefix' not in saved:
-        raise ValueError(f'{folder}: {", ".join(kinds) or "no architecture known"}, which was not made for late interaction; expected a checkpoint of ColBERT or PyLate, or a MultiVectorEncoder')
+        known = 'a checkpoint of ColBERT or PyLate, or a MultiVectorEncoder'
+        raise ValueError(f'{folder}: {", ".join(kinds) or "no architecture known"}, which was not made for late interaction; expected {known}')
 
 # %% ../../nbs/retrieval/14a_multivectors.ipynb #1a3b6546
 @patch
@@ -91,7 +92,8 @@ def _tokens(self:TokenEncoder, texts, kind, what=''):
         vectors,ids,on = (output[k][:n].cpu() for k in ('token_embeddings','input_ids','attention_mask'))
         return [(i[m].numpy(),v[m].float().numpy()) for v,i,m in zip(vectors, ids, on.bool())]
     out = self.each(texts, kind, take, what)
-    if lost := [t for t,(_,v) in zip(texts, out) if not np.isfinite(v).all()]: raise ValueError(f"{self!r}: no finite vectors for {shorten(lost[0], 80)!r}; try precision='float32'")
+    if lost := [t for t,(_,v) in zip(texts, out) if not np.isfinite(v).all()]:
+        raise ValueError(f"{self!r}: no finite vectors for {shorten(lost[0], 80)!r}; try precision='float32'")
     return out
 
 # %% ../../nbs/retrieval/14a_multivectors.ipynb #f6b18cf2
@@ -144,7 +146,8 @@ def _encode(encoder, docs, dtype, home):
         if not home.exists():
             with whole(home) as tmp:
                 norm = _join(first, files, tmp)
-                sign(tmp, format=_format, encoder=encoder.digest, model=repr(encoder), source=encoder.found[1], docs=docs.digest, name=docs.name, documents=len(docs), dtype=dtype, norm=norm)
+                model = dict(encoder=encoder.digest, model=repr(encoder), source=encoder.found[1])
+                sign(tmp, format=_format, **model, docs=docs.digest, name=docs.name, documents=len(docs), dtype=dtype, norm=norm)
     except FileNotFoundError:
         if not home.exists(): raise
     shutil.rmtree(scratch, ignore_errors=True)

@@ -109,13 +109,14 @@ def best(self:_Sieve, k):
     return self.rows[at],scores[at]
 
 # %% ../../nbs/retrieval/10b_nearest.ipynb #aa8097fa
-_group,_area = 256,1<<22
+_group,_area,_piece = 256,1<<22,1<<15
 
 def _strain(S, at, sieves):
     "A block of approximations, which begins at row `at`"
-    for s,sieve in zip(S, sieves):
-        new = np.flatnonzero(s>=sieve.floor)
-        if len(new): sieve.add(new+at, s[new])
+    for i in range(0, S.shape[1], _piece):
+        for s,sieve in zip(S[:,i:i+_piece], sieves):
+            new = np.flatnonzero(s>=sieve.floor)
+            if len(new): sieve.add(new+(at+i), s[new])
 
 def _fill(sieves, Q, docs, similarity):
     "Every document through the sieve of every query"

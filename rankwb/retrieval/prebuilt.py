@@ -57,7 +57,8 @@ def prebuilt_index(
     entry = _named(name, _catalogue(), 'index')
     path = cache_home()/'lucene'/'prebuilt'/f'{name}.{entry["md5"][:8]}'
     if not path.exists():
-        file = fetch(mirrored(entry['urls'][0], mirror), cache_home()/'downloads'/'lucene'/entry['filename'], f'md5:{entry["md5"]}', entry['compressed_size'])
+        file = cache_home()/'downloads'/'lucene'/entry['filename']
+        fetch(mirrored(entry['urls'][0], mirror), file, f'md5:{entry["md5"]}', entry['compressed_size'])
         _unpack(file, path, entry)
         file.unlink()
     index = LuceneIndex.open(path, docs, analyzer)
@@ -69,7 +70,8 @@ def _unpack(file, path, entry):
     with building(path) as tmp:
         try:
             with tarfile.open(file) as t: t.extractall(tmp/'.packed', filter='data')
-        except (tarfile.TarError,EOFError,OSError) as e: raise ValueError(f'{file}: this is no whole tar archive ({e}); delete it, to have it fetched again') from None
+        except (tarfile.TarError,EOFError,OSError) as e:
+            raise ValueError(f'{file}: this is no whole tar archive ({e}); delete it, to have it fetched again') from None
         found = [f.parent for f in (tmp/'.packed').rglob('segments_*')]
         if len(found)!=1: raise ValueError(f'{file}: there are {len(found)} indexes of Lucene in it; expected one')
         for f in found[0].iterdir(): f.rename(tmp/f.name)
@@ -106,7 +108,8 @@ def lucene_topics(
 
 def _queries(topics, name):
     "Topics as `Queries`, in the order of their ids"
-    if lacking := [i for i,t in topics.items() if 'title' not in t]: raise ValueError(f'topics {name!r}: {lacking[0]!r} has {", ".join(topics[lacking[0]])} and no text; these are not for reading')
+    if lacking := [i for i,t in topics.items() if 'title' not in t]:
+        raise ValueError(f'topics {name!r}: {lacking[0]!r} has {", ".join(topics[lacking[0]])} and no text; these are not for reading')
     ids = sorted(topics, key=lambda i: (0, int(i), i) if i.isdecimal() else (1, 0, i))
     return Queries.from_records([dict(id=i, text=(t := dict(topics[i])).pop('title'), **t) for i in ids], name)
 

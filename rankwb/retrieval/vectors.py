@@ -127,7 +127,8 @@ def _read_faiss(path):
     from rankwb.retrieval.approximate import flat_vectors
     return Vectors(flat_vectors(path), _lines(path/'docid'))
 
-_forms = {'.npy':_read_npy, '.arrow':_read_table, '.parquet':_read_table, '.jsonl':_read_table, 'state.json':_read_dataset, 'docid':_read_faiss} # extension, or a file of a folder
+_forms = { # extension, or a file that the folder has
+    '.npy':_read_npy, '.arrow':_read_table, '.parquet':_read_table, '.jsonl':_read_table, 'state.json':_read_dataset, 'docid':_read_faiss}
 
 # %% ../../nbs/retrieval/10_vectors.ipynb #f269889a
 @patch(cls_method=True)
@@ -146,8 +147,11 @@ def read(cls:Vectors,
 @patch
 def _repr_html_(self:Vectors):
     rows = [('vectors', len(self)), ('numbers', self.array.shape[1]), ('as', str(self.array.dtype)), ('digest', self.digest[:12])]
-    known = [(k, shorten(str(o), 100)) for k,o in self.about.items() if k not in ('format','software','bytes','folder','encoder','weights','docs','vectors') and o not in (None,'',False)]
-    return panel(html_table(rows + ([('ids', shorten(', '.join(self.ids[:8].to_pylist()), 100))] if self.ids is not None else []) + known, caption='Vectors'))
+    if self.ids is not None: rows.append(('ids', shorten(', '.join(self.ids[:8].to_pylist()), 100)))
+    known = [(k, shorten(str(o), 100)) for k,o in self.about.items() if k not in _untold and o not in (None,'',False)]
+    return panel(html_table(rows+known, caption='Vectors'))
+
+_untold = ('format','software','bytes','folder','encoder','weights','docs','vectors')
 
 # %% ../../nbs/retrieval/10_vectors.ipynb #9d8c41f7
 def unit(
