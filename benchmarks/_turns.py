@@ -1,4 +1,4 @@
-"Systems in processes of their own that take turns, one call each, so that a machine that is busy for a while is busy for all"
+"Systems in processes of their own that take turns, one call each and another one first each time, so that a machine that is busy is busy for all"
 import gc, json, os, resource, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np
@@ -34,9 +34,10 @@ def turns(file, names, args, repeats):
         else: print(f'{name} is left out: it did not start', file=sys.stderr)
     times,memory,results = {(n,t):[] for n in procs for t in tasks},{},{}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(repeats+1):
+        for r in range(repeats+1):
             for t in tasks:
-                for n,p in procs.items():
+                for n in np.roll(list(procs), r).tolist():
+                    p = procs[n]
                     print(t, f'{folder}/out.npy', file=p.stdin, flush=True)
                     w,c,*memory[n] = json.loads(p.stdout.readline())
                     times[n,t].append((w,c))

@@ -99,8 +99,7 @@ def search(a):
     print('\n×: CPU time in times of that of exact search over float32.')
 
 def recall(a):
-    from dataclasses import replace
-    from rankwb.retrieval.approximate import Faiss
+    from rankwb.retrieval.approximate import Faiss, recall as measured
     from rankwb.retrieval.indexes import Binary, Int8
     dense,questions = real()
     dense.doc_vectors
@@ -109,15 +108,17 @@ def recall(a):
     tried = [(Int8(), dict(candidates=(100,150,None))), (Binary(), dict(candidates=(100,300,1000))), (Faiss('HNSW32'), dict(efSearch=(16,64,256))), (Faiss('IVF64,Flat'), dict(nprobe=(1,4,16))),
              (Faiss('SQ8'), dict(refine=(1,2))), (Faiss('PQ48'), dict(refine=(1,2,4))), (Faiss('OPQ48,IVF64,PQ48x4fs'), dict(nprobe=(4,16), refine=(1,4)))]
     for index,asked in tried:
-        start = time.process_time()
-        stage = replace(dense, index=index)
-        folder = stage.index_folder
-        spent,size = time.process_time()-start,sum(f.stat().st_size for f in folder.iterdir())/1e6
-        for row in stage.recall(questions, (1,10,100), **asked).to_dict('records'):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
+            index.make(dense.doc_vectors, folder)
+            spent,size = time.process_time()-start,sum(f.stat().st_size for f in Path(folder).iterdir())/1e6
+            rows = measured(index, dense.doc_vectors, folder, dense.query_vectors(questions), (1,10,100), **asked).to_dict('records')
+        for row in rows:
             said = ', '.join(f'{k}={row[k]:g}' if row[k]==row[k] else f'{k}=None' for k in asked)
             print(f'| {index!r} | {spent:.1f} | {size:.1f} | {said} | {row["recall@1"]:.3f} | {row["recall@10"]:.3f} | {row["recall@100"]:.3f} | {row["compared"]:.1%} |')
 
 def sizes(a):
+    import torch # as it is after queries were encoded
     from rankwb.retrieval.approximate import Faiss
     from rankwb.retrieval.indexes import Exact, Int8
     from rankwb.retrieval.vectors import Vectors
