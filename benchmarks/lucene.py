@@ -3,11 +3,14 @@
     python benchmarks/lucene.py                                # both collections, Markdown tables
     python benchmarks/lucene.py --collections synthetic --docs 10000 --repeats 9
 
-Collections: those of benchmarks/bm25.py. 300 questions at most. Everything runs in one process with one JVM (4 GB: Pyserini keeps every hit as an object of Java), and the systems take turns: in every round each of them asks all questions once, for 10 and for 1,000
-documents. The first round warms up, then the median of the others counts. A search is from strings to ids and scores: for Pyserini `batch_search`, and the `docid` and `score` of all hits, as its users
-read them. `lean` is an index without the terms of documents, the one that is fastest to read; feedback needs the other. Pyserini's `threads` are as many as there are processors.
-Indexing is from the same strings to an index on the disk in one part, rankwb by `LuceneIndex.build`, Pyserini by `LuceneIndexer.add_batch_dict`.
-The last column says how many rankings are the same, id by id: those of Pyserini for what orders equal scores as Pyserini does, those of rankwb without Java for the others.
+Collections: those of benchmarks/bm25.py, 300 questions at most. Everything runs in one process with one JVM (4 GB: Pyserini keeps
+every hit as an object of Java), and the systems take turns: in every round each of them asks all questions once, for 10 and for 1,000
+documents. The first round warms up, then the median of the others counts. A search is from strings to ids and scores: for Pyserini
+`batch_search`, and the `docid` and `score` of all hits, as its users read them. `lean` is an index without the terms of documents, the
+one that is fastest to read; feedback needs the other. Pyserini's `threads` are as many as there are processors. Indexing is from the
+same strings to an index on the disk in one part, rankwb by `LuceneIndex.build`, Pyserini by `LuceneIndexer.add_batch_dict`. The last
+column says how many rankings are the same, id by id: those of Pyserini for what orders equal scores as Pyserini does, those of rankwb
+without Java for the others.
 """
 import argparse, gc, os, statistics, sys, tempfile, time, types
 from pathlib import Path
