@@ -20,12 +20,12 @@ class Vectors:
     def __init__(self,
         array, # (n, d) numbers; what is neither float16 nor float32 becomes float32
         ids=None, # n strings; None: those of the documents that the vectors are used with, in their order
-        digest:str='', # The content address, if it is known
+        digest:str='', # The content address, if it is known and the ids were checked before
         **about, # What else is known, such as `similarity`
     ):
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float16,np.float32): array = np.asarray(array, np.float32)
         if array.ndim!=2 or not array.size: raise ValueError(f'Vectors: an array of shape {array.shape}; expected (n, d), a row for each document')
-        self.array,self.ids,self.about,self._digest = array,_ids(ids, len(array)),about,digest
+        self.array,self.ids,self.about,self._digest = array,ids if digest else _ids(ids, len(array)),about,digest
     def __len__(self): return len(self.array)
     def __repr__(self): return f'Vectors({len(self):,} × {self.array.shape[1]}, {self.array.dtype})'
     def __eq__(self, o): return isinstance(o, Vectors) and self.digest==o.digest
