@@ -102,7 +102,7 @@ def test_formula(build):
     f = t(texts, padding=True, truncation=True, return_tensors='pt')
     with torch.inference_mode(): w = torch.log(1+torch.relu(net(**f).logits))*f['attention_mask'][...,None]
     for case,want in dict(max=w.max(1).values, sum=w.sum(1)).items():
-        np.testing.assert_allclose(SparseEncoder(build(case)).encode(texts, 'doc').toarray(), want.numpy(), atol=1e-5)
+        np.testing.assert_allclose(SparseEncoder(build(case)).encode(texts, 'doc').toarray(), want.numpy(), atol=1e-5, rtol=1e-5)
 
 @pytest.mark.parametrize('case', ['max','idf'])
 def test_a_text_alone_or_in_company(build, case):
