@@ -32,6 +32,7 @@ from .retrieval.late_interaction import ColBERT, ColBERTReranker
 from .retrieval.likelihood import QLD, QLJM
 from .retrieval.lucene import Lucene
 from .retrieval.lucene_index import LuceneIndex
+from .retrieval.multivectors import TokenEncoder
 from .retrieval.pages import Manners
 from .retrieval.plaid import PLAID
 from .retrieval.remote import RemoteEncoder

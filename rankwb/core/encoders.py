@@ -53,7 +53,7 @@ def _from_package(name):
     return folder,f'package {package}'
 
 # %% ../../nbs/core/16_encoders.ipynb #9bdd4f77
-_wanted = ['*.json','*.txt','*.model','*.jinja','*.py','*.safetensors']
+_wanted = ['*.json','*.txt','*.model','*.jinja','*.py','*.safetensors','artifact.metadata']
 _unwanted = ['onnx/*','openvino/*','checkpoint-*/*','.*','*/.*','data_config.json','train_script.py','requirements.txt']
 
 def model_files(
