@@ -158,7 +158,7 @@ def test_no_such_model(build, tmp_path):
     for o in (Path(build('network')).iterdir()): (tmp_path/'headless').mkdir(exist_ok=True); (tmp_path/'headless'/o.name).write_bytes(o.read_bytes())
     w = load_file(tmp_path/'headless'/'model.safetensors')
     save_file({k:v for k,v in w.items() if not k.startswith('cls.')}, tmp_path/'headless'/'model.safetensors', metadata=dict(format='pt'))
-    with pytest.raises(ValueError, match='weights of the network are not in the files, the first is cls.predictions'): SparseEncoder(str(tmp_path/'headless')).encode(['list'])
+    with pytest.raises(ValueError, match='weights of BertForMaskedLM are not in its files, the first is cls.predictions'): SparseEncoder(str(tmp_path/'headless')).encode(['list'])
     broken = tmp_path/'broken'
     broken.mkdir()
     for o in Path(build('network')).iterdir(): (broken/o.name).write_bytes(o.read_bytes())

@@ -320,6 +320,16 @@ def test_given_vectors(similarity, tmp_path):
     v.array[:] = np.nan # another content is another address
     with pytest.raises(ValueError, match='not finite'): Dense(docs, enc, vectors=Vectors(v.array, v.ids), **kw)(asked)
 
+@pytest.mark.parametrize('kind', ['exact','int8','binary','HNSW8'])
+def test_other_width(kind, tmp_path):
+    "Documents with vectors of another length than the queries' are of another model, also where the bits would fit"
+    if kind[0].isupper(): pytest.importorskip('faiss')
+    docs = Docs.from_dict({str(i): f'w{i}' for i in range(30)})
+    dense = Dense(docs, Toy(), kind, vectors=rng.standard_normal((30,20)))
+    with pytest.raises(ValueError, match='vectors of queries have 24 dimensions, those of documents 20; another model made them'): dense('w1')
+    dense.save(tmp_path/'i')
+    with pytest.raises(ValueError, match='have 24 dimensions, those of documents 20'): Dense.read(tmp_path/'i', docs, Toy())('w1')
+
 def test_arrow_of_huggingface(tmp_path):
     "A folder of Hugging Face's datasets, with several files and batches, is mapped and read with its ids"
     datasets = pytest.importorskip('datasets')
