@@ -21,7 +21,7 @@ from .core.runs import Run
 from .retrieval.analysis import Analyzer
 from .retrieval.approximate import Faiss
 from .retrieval.bm25 import BM25
-from .retrieval.calls import Limits
+from .core.calls import Limits
 from .retrieval.chunking import AvgP, Chunker, FirstP, KMaxP, MaxP, Passages, SumP
 from .retrieval.dense import Dense
 from .retrieval.expansion import SparseEncoder

@@ -44,7 +44,7 @@ def retrieved(tmp, bm25):
     "Displays of the retrievers; `tmp` is the folder of a model"
     from rankwb.core.encoders import Encoder
     from rankwb.core.presets import Preset,Presets
-    from rankwb.retrieval.calls import Usage
+    from rankwb.core.calls import Usage
     from rankwb.retrieval.chunking import Chunker
     from rankwb.retrieval.expansion import SparseEncoder,Terms
     from rankwb.retrieval.feedback import RM3

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np, pytest
 from rankwb.core.caching import Store
 from rankwb.core.data import Docs
-from rankwb.retrieval.calls import Limits, RemoteError
+from rankwb.core.calls import Limits, RemoteError
 from rankwb.retrieval.remote import RemoteEncoder, providers
 
 key = 'sk-very-secret-key'
@@ -217,7 +217,7 @@ def test_killed(tmp_path, small):
         h.give(found)
     run = '''
         from dataclasses import replace
-        from rankwb.retrieval.calls import Limits
+        from rankwb.core.calls import Limits
         from rankwb.retrieval.remote import RemoteEncoder, providers
         from rankwb.core.caching import Store
         providers['openai'] = replace(providers['openai'], texts=5)
@@ -235,7 +235,7 @@ def test_interrupted(tmp_path):
     "Ctrl-C ends the call at once, although the service hangs"
     run = '''
         import sys
-        from rankwb.retrieval.calls import Limits
+        from rankwb.core.calls import Limits
         from rankwb.retrieval.remote import RemoteEncoder, providers
         from rankwb.core.caching import Store
         try: RemoteEncoder('openai/m', api_base='{}', limits=Limits(timeout=60), store=Store(':memory:')).encode(['a'])

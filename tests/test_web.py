@@ -10,7 +10,7 @@ from rankwb.core.execution import Executor
 from rankwb.core.pipelines import Reranker, parse
 from rankwb.core.runs import Run
 from rankwb.retrieval import pages
-from rankwb.retrieval.calls import Limits, RemoteError
+from rankwb.core.calls import Limits, RemoteError
 from rankwb.retrieval.chunking import Chunker, MaxP
 from rankwb.retrieval.pages import Manners, page_text, visits
 from rankwb.retrieval.web import Plain, Serper, Tape, Web
