@@ -1,5 +1,5 @@
 "Where things are, and what a test has to do without on this machine"
-import os,shutil,sys
+import os,shutil,signal,sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +7,7 @@ from fastcore.xdg import xdg_cache_home
 
 root = Path(__file__).parent.parent
 sys.path.insert(0, str(root))   # for docs/, which is not installed
+signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell's background job has it ignored, and so would have the processes that tests interrupt
 
 @pytest.fixture(scope='session', autouse=True)
 def surroundings(tmp_path_factory):

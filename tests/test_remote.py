@@ -1,5 +1,6 @@
 "Embedding services on a real server on this machine, in every mood that a service can be in"
 import asyncio, json, os, signal, socket, subprocess, sys, textwrap, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np, pytest
@@ -206,9 +207,10 @@ def test_the_key_is_nowhere(store, tmp_path, monkeypatch):
     with pytest.raises(RemoteError, match='there is no key; set OPENAI_API_KEY'): RemoteEncoder('openai/m', store=Store(':memory:')).encode(['x'])
 
 def test_in_an_event_loop(store):
-    with service() as s:
+    "As in a notebook; in a thread, because the loop of the browser tests may run in this one"
+    with service() as s, ThreadPoolExecutor() as pool:
         async def inside(): return encoder(s, store).encode(texts)
-        right(asyncio.run(inside()))
+        right(pool.submit(asyncio.run, inside()).result())
 
 def test_killed(tmp_path, small):
     "kill -9 in the middle: what had come is kept"

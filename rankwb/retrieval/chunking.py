@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
+import rankwb.core.streaming
 from fastcore.basics import patch
 from ..core.caching import address
 from ..core.data import Docs
