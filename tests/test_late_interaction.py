@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
 from rankwb.core.pipelines import parse
+from rankwb.core.reordering import shares
 from rankwb.core.runs import Run
 from rankwb.retrieval import checkpoints, late_interaction as module
 from rankwb.retrieval.late_interaction import ColBERT, ColBERTReranker, maxsim
@@ -241,9 +242,11 @@ def test_reranker(build):
         assert sorted(a.ids)==sorted(b.ids)
         np.testing.assert_allclose(a.scores, [dict(c)[d] for d in a.ids], atol=.01)
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(module._shares, '__defaults__', (31,))
+        m.setattr(module, 'shares', lambda run: shares(run, 31))
         again = ColBERT.reranker(build())(given)
     for a,b in zip(out, again): np.testing.assert_allclose(a.scores, b.scores, atol=.01)
+    part = ColBERT.reranker(build(), depth=10)(given)
+    for a,b in zip(part, given): assert sorted(a.ids[:10])==sorted(b.ids[:10]) and a.ids[10:]==b.ids[10:]
     with pytest.raises(ValueError, match='does not know its questions'): ColBERT.reranker(build()).apply(Run.from_dict({'q1': {'d1':1.}}, docs=docs))
 
 def test_ids_and_the_edges(build, tmp_path):

@@ -17,6 +17,7 @@ from ..core.caching import Store, address
 from ..core.data import Docs, Queries
 from ..core.display import Markup, html_table, panel
 from ..core.pipelines import Reranker, Retriever, Stage
+from ..core.reordering import _head, by_scores, pairs_of, shares
 from ..core.runs import Run
 from .multivectors import TokenEncoder, TokenVectors, token_vectors
 from .nearest import _Sieve, _strain, floats, slack
@@ -210,16 +211,9 @@ class ColBERTReranker(Reranker):
     "The documents of a run, in the order of their MaxSim; equal ones stay as they were"
     model:TokenEncoder # Or a str: a preset, a folder, or a name on the hub
     dtype:str = 'float16' # The vectors of documents are rounded to this, as those that `ColBERT` keeps
+    depth:int|None = field(default=None, kw_only=True) # Documents of each ranking that are looked at; those below stay below. None: all
     def __post_init__(self): _sound(self)
     def _text(self): return _short(self)
-
-def _shares(run, most=4096):
-    "Ranges of queries that have some thousand documents together"
-    a,n = 0,len(run)
-    while a<n:
-        b = max(a+1, int(np.searchsorted(run.offsets, run.offsets[a]+most, 'right'))-1)
-        yield a,b
-        a = b
 
 # %% ../../nbs/retrieval/29_late_interaction.ipynb #8adedaa7
 @patch
@@ -227,18 +221,17 @@ def apply(self:ColBERTReranker,
     run:Run,
 ) -> Run:
     "The same documents for each query, reranked"
-    if run.queries is None: raise ValueError(f'{run!r} does not know its questions: run.attach(queries=…)')
-    texts = dict(zip(run.queries.ids.to_pylist(), run.queries.texts()))
-    asked,codes,scores = self.model.encode([texts[q] for q in run.query_ids.to_pylist()], what='queries'),run.codes.copy(),np.empty(len(run.codes), np.float32)
-    for a,b in _shares(run):
-        used,at = np.unique(run.doc_rows(slice(*run.offsets[[a,b]])), return_inverse=True)
-        docs = [v.astype(self.dtype) for v in self.model.encode(run.docs.texts(rows=used), 'doc', 'documents')]
+    pairs,head = pairs_of(run, self.depth),_head(run, self.depth)
+    each,scores = self.model.encode(pairs.queries, what='queries'),np.empty(len(pairs), np.float32)
+    asked = [each[pairs.at[lo,0]] if hi>lo else () for lo,hi in zip(head.offsets, head.offsets[1:])]
+    for a,b in shares(head):
+        rows = slice(*head.offsets[[a,b]])
+        used,at = np.unique(pairs.at[rows,1], return_inverse=True)
+        docs = [v.astype(self.dtype) for v in self.model.encode([pairs.docs[j] for j in used], 'doc', 'documents')]
         for i in range(a, b):
-            s = slice(*run.offsets[i:i+2])
-            own = _all(asked[i], [docs[j] for j in at[s.start-run.offsets[a]:s.stop-run.offsets[a]]])
-            order = np.argsort(-own, kind='stable')
-            codes[s],scores[s] = run.codes[s][order],own[order]
-    return run._like(codes=codes, values=_mean(self.model, asked, run.offsets, scores), name='')
+            s = slice(*head.offsets[i:i+2])
+            scores[s] = _all(asked[i], [docs[j] for j in at[s.start-rows.start:s.stop-rows.start]])
+    return by_scores(run, _mean(self.model, asked, head.offsets, scores), self.depth, repr(self))
 
 def _all(Q, docs):
     "The MaxSim of all `docs`; one of which nothing is left comes last"
