@@ -55,6 +55,7 @@ class Retriever(Stage):
 class Reranker(Stage):
     "Run → Run"
     takes,gives = 'Run','Run'
+    pointwise:ClassVar[bool] = False # Is the score of a document the same, whatever else is ranked?
 
 class Reader(Stage):
     "Run → Answers; a reader that searches by itself sets `takes = 'Queries'`"

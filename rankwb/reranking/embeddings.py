@@ -7,7 +7,6 @@ __all__ = ['BiEncoder']
 
 # %% ../../nbs/reranking/16_embeddings.ipynb #704e3958
 from dataclasses import dataclass, field
-from typing import ClassVar
 import numpy as np, pyarrow.compute as pc
 from fastcore.basics import patch
 from ..core.encoders import similarities
@@ -36,7 +35,7 @@ class BiEncoder(Reranker):
     model:object # An `Encoder`, `SparseEncoder` or `RemoteEncoder`, or a str: a preset, a folder, or a name on the hub
     depth:int|None = field(default=None, kw_only=True) # Documents of each ranking that are looked at; those below stay below. None: all
     vectors:Vectors|None = field(default=None, repr=False, kw_only=True) # Those of the documents, such as `Dense(docs, model).doc_vectors`; None: they are encoded
-    version:ClassVar[int] = 1
+    pointwise = True
     def __post_init__(self):
         object.__setattr__(self, 'model', _encoder(self.model))
         if self.depth is not None and (type(self.depth) is not int or self.depth<1): raise ValueError(f'BiEncoder: depth={self.depth!r}; expected an integer of at least 1, or None')

@@ -212,6 +212,7 @@ class ColBERTReranker(Reranker):
     model:TokenEncoder # Or a str: a preset, a folder, or a name on the hub
     dtype:str = 'float16' # The vectors of documents are rounded to this, as those that `ColBERT` keeps
     depth:int|None = field(default=None, kw_only=True) # Documents of each ranking that are looked at; those below stay below. None: all
+    pointwise = True
     def __post_init__(self): _sound(self)
     def _text(self): return _short(self)
 
