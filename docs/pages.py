@@ -13,9 +13,8 @@ cfg = ini['DEFAULT']
 nbs = root/cfg['nbs_path']
 
 # Folders of nbs/ in reading order, with their captions in the sidebar
-parts = dict(core='Core', retrieval='Retrieval', reranking='Reranking', rag='Answering (RAG)',
-             evaluation='Evaluation', experiments='Experiments', workbench='Workbench', apps='Applications',
-             tutorials='Tutorials', papers='Papers')
+parts = dict(tutorials='Tutorials', core='Core', retrieval='Retrieval', reranking='Reranking', rag='Answering (RAG)',
+             evaluation='Evaluation', experiments='Experiments', workbench='Workbench', apps='Applications', papers='Papers')
 
 def order():
     "The notebooks in reading order, as paths under `nbs`"

@@ -148,5 +148,5 @@ def _repr_html_(self:Presets):
 def _repr_html_(self:Preset):
     told = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in ('paper','venue','url','scores','fields')]
     rows = [*((k, ', '.join(v) if isinstance(v, tuple) else str(v)) for k,v in told if v), ('paper', _link(self)),
-            *((k.replace('_', ' '), repr(v)) for k,v in self.fields.items()), *(('published', f'{_score(s)} ({s["source"]})') for s in self.scores)]
+            *((k.replace('_', ' '), repr(v)) for k,v in self.fields.items() if getattr(self, k, None)!=v), *(('published', f'{_score(s)} ({s["source"]})') for s in self.scores)]
     return panel(html_table(rows, caption=f'Preset {self.name}'))
