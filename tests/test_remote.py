@@ -277,7 +277,7 @@ def test_litellm(store):
 
 def test_without_litellm(store, monkeypatch):
     monkeypatch.setitem(sys.modules, 'litellm', None)
-    from rankwb.retrieval import remote
-    remote._litellm_module.cache_clear()
+    from rankwb.core import brokers
+    brokers.litellm_module.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'rankwb\[remote\]'"): RemoteEncoder('gemini/gemini-embedding-001', api_key=key, store=store).encode(['a'])
-    remote._litellm_module.cache_clear()
+    brokers.litellm_module.cache_clear()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 import numpy as np, pyarrow as pa
 from fastcore.basics import patch
-from .caching import Store, address
+from .caching import Passing, Store, address
 from .pipelines import Stage, inside, run_stage
 from .records import Queries
 from .runs import Run
@@ -82,7 +82,10 @@ def _leaf(self:Executor, stage, x):
     if self.store is None or stage.gives not in packers: return self._timed(stage, x, work)
     pack,unpack = packers[stage.gives]
     def make(places):
-        for i in range(0, len(places), stage.block): yield from pack(self._timed(stage, x.take(places[i:i+stage.block]), work))
+        for i in range(0, len(places), stage.block):
+            y = self._timed(stage, x.take(places[i:i+stage.block]), work)
+            blobs,unsure = pack(y),set(getattr(y, 'unsure', ()))
+            yield from (Passing(b) if q in unsure else b for q,b in zip(y.query_ids.to_pylist(), blobs)) if unsure else blobs
     blobs = self.store.fetch([address(stage.fingerprint, o) for o in _inputs(x)], make, repr(stage))
     return completed(stage, x, unpack(blobs, x.ids if isinstance(x, Queries) else x.query_ids))
 

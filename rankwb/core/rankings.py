@@ -28,8 +28,9 @@ class Run(Grouped):
         queries:Queries=None, # The questions, for rerankers and displays
         docs:Docs=None, # The documents, for rerankers and displays
         name:str='', # What a reader calls it
+        unsure=(), # Ids of queries whose ranking hangs on a call that got no answer; it is not kept, so that it is asked again
     ):
-        self.queries,self.docs,self.name = queries,docs,name
+        self.queries,self.docs,self.name,self.unsure = queries,docs,name,tuple(unsure)
         super().__init__(query_ids, offsets, doc_ids, codes, scores)
     @property
     def scores(self) -> np.ndarray:
@@ -37,7 +38,7 @@ class Run(Grouped):
         return self._values
     def _like(self, **kw):
         now = dict(query_ids=self.query_ids, offsets=self.offsets, doc_ids=self.doc_ids, codes=self.codes, scores=self.scores,
-                   queries=self.queries, docs=self.docs, name=self.name)
+                   queries=self.queries, docs=self.docs, name=self.name, unsure=self.unsure)
         return Run(**{**now, **{'scores' if k=='values' else k: v for k,v in kw.items()}})
     def __repr__(self): return f'Run({self.name!r}, {len(self):,} queries, {len(self.codes):,} documents)'
 
@@ -179,7 +180,7 @@ def concat(cls:Run,
     ends = np.cumsum([0, *(len(p.codes) for p in parts)])
     offsets = np.concatenate([[0], *(p.offsets[1:]+at for p,at in zip(parts, ends))])
     return runs[0]._like(query_ids=pa.chunked_array([p.query_ids for p in parts]), offsets=offsets, doc_ids=doc_ids,
-                         codes=np.concatenate(codes), values=np.concatenate([p.scores for p in parts]))
+                         codes=np.concatenate(codes), values=np.concatenate([p.scores for p in parts]), unsure=[q for r in runs for q in r.unsure])
 
 # %% ../../nbs/core/05_rankings.ipynb #9688c7dd
 @patch

@@ -80,7 +80,7 @@ class Asking(Reranker):
 @patch
 def _work(self:Asking, run):
     "The reranked run, and every call that was made for it"
-    pairs,head,trace,turn = pairs_of(run, self.depth),_head(run, self.depth),Trace(),Counter()
+    pairs,head,trace,turn,unsure = pairs_of(run, self.depth),_head(run, self.depth),Trace(),Counter(),set()
     starts,ids = head.offsets,head.query_ids.to_pylist()
     texts = [[pairs.docs[d] for d in pairs.at[a:b,1]] for a,b in zip(starts, starts[1:])]
     query = lambda i: pairs.queries[pairs.at[starts[i],0]]
@@ -90,11 +90,12 @@ def _work(self:Asking, run):
         values = []
         for (i,q),prompt,o in zip(asked, prompts, self.ask(prompts, [q for _,q in asked])):
             r = Reading(self.fallback(q), 'failed', str(o)) if isinstance(o, Failure) else self.read(o, q)
+            if isinstance(o, Failure): unsure.add(ids[i])
             trace.append(call_of(ids[i], turn[i], self.about(q), prompt, o, r.verdict, r.note))
             values.append(r.value)
         return values
     orders = rounds([self.begin(query(i) if t else '', t) for i,t in enumerate(texts)], answer)
-    return by_order(run, orders, self.depth, repr(self)),trace
+    return by_order(run, orders, self.depth, repr(self))._like(unsure=sorted(unsure)),trace
 
 @patch
 def places(self:Asking, question):

@@ -15,7 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.batching import progress
 from ..core.caching import address
-from ..core.calls import Caller, Limits, RemoteError, in_parallel, post_json
+from ..core.calls import Caller, Limits, RemoteError, Secret, in_parallel, post_json
 from ..core.data import Docs
 from ..core.display import html_table, panel, shorten
 from ..core.pipelines import Retriever, parse, stage_types
@@ -25,7 +25,6 @@ from ..core.tapes import Tape
 from . import bm25 # a pipeline may name it
 from .chunking import Chunker, Passages
 from .pages import Manners, visits
-from .remote import Secret
 
 # %% ../../nbs/retrieval/34_web.ipynb #788410f5
 @dataclass(frozen=True)
