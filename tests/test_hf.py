@@ -1,0 +1,179 @@
+"Language models of transformers on small random weights, against transformers itself, one prompt at a time"
+import json
+from pathlib import Path
+import numpy as np, pytest
+from rankwb.core.hf import HF, open_lm
+from rankwb.core.llm import Failure
+from rankwb.core.prefixes import following, shared
+
+torch = pytest.importorskip('torch')
+import transformers
+
+small = dict(vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8, initializer_range=.3,
+             max_position_embeddings=160, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+own = dict(vocab_size=300, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+nets = { # architecture → class, configuration
+    'GPT2':    ('GPT2LMHeadModel', 'GPT2Config', dict(own, n_embd=32, n_layer=3, n_head=4, n_positions=160, initializer_range=.3)),
+    'GPTNeo':  ('GPTNeoForCausalLM', 'GPTNeoConfig', dict(own, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[['global','local'],1]], window_size=8, max_position_embeddings=160, initializer_range=.3)),
+    'GPTJ':    ('GPTJForCausalLM', 'GPTJConfig', dict(own, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=160, initializer_range=.3)),
+    'OPT':     ('OPTForCausalLM', 'OPTConfig', dict(own, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=160, init_std=.3)),
+    'BLOOM':   ('BloomForCausalLM', 'BloomConfig', dict(own, hidden_size=32, n_layer=2, n_head=4, initializer_range=.3)),
+    'Llama':   ('LlamaForCausalLM', 'LlamaConfig', small),
+    'Mistral': ('MistralForCausalLM', 'MistralConfig', dict(small, sliding_window=12)),
+    'Qwen2':   ('Qwen2ForCausalLM', 'Qwen2Config', small),
+    'Qwen3':   ('Qwen3ForCausalLM', 'Qwen3Config', small),
+    'Gemma2':  ('Gemma2ForCausalLM', 'Gemma2Config', dict(small, sliding_window=12, query_pre_attn_scalar=8, final_logit_softcapping=5., attn_logit_softcapping=4.)),
+    'Gemma3':  ('Gemma3ForCausalLM', 'Gemma3TextConfig', dict(small, sliding_window=12, layer_types=['sliding_attention','full_attention','sliding_attention'])),
+    'Granite': ('GraniteForCausalLM', 'GraniteConfig', dict(small, logits_scaling=3., embedding_multiplier=2.)),
+    'T5':      ('T5ForConditionalGeneration', 'T5Config', dict(vocab_size=300, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, initializer_factor=1., decoder_start_token_id=2, pad_token_id=2, eos_token_id=1)),
+    'BART':    ('BartForConditionalGeneration', 'BartConfig', dict(own, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48,
+                decoder_ffn_dim=48, max_position_embeddings=160, init_std=.3, decoder_start_token_id=1, forced_eos_token_id=None))}
+seq2seq = ('T5','BART')
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    "A cache folder of its own, no hub, one thread"
+    torch.set_num_threads(1)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    from huggingface_hub import constants
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+
+def tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer,t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False),decoders.ByteLevel()
+    t.train_from_iterator(['a sorted list of keys and values is kept in order']*9, trainers.BpeTrainer(vocab_size=300, show_progress=False, special_tokens=['<s>','</s>','<pad>','<|user|>'], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', pad_token='<pad>', model_max_length=40)
+
+def net(architecture, seed=0, **kw):
+    name,config,given = nets[architecture]
+    torch.manual_seed(seed)
+    model = getattr(transformers, name)(getattr(transformers, config)(**{**given, **kw})).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim==1: p.add_(torch.randn_like(p)*.1)
+    return model
+
+def checkpoint(folder, architecture='Llama', model=None, **kw):
+    (model or net(architecture, **kw)).save_pretrained(folder)
+    t = tokenizer()
+    t.chat_template = "{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}"
+    t.save_pretrained(folder)
+    return str(folder)
+
+rng = np.random.default_rng(0)
+words = 'a sorted list of keys and values is kept in order'.split()
+text = lambda n: ' '.join(rng.choice(words, n))
+start = text(22)
+prompts = [f'{start} {q} {text(n)}' for q in ('keys?','in order? a list?') for n in (1,7,3,12)]+['a', text(9), start]
+
+def rows_of(architecture):
+    t = tokenizer()
+    return [np.array(t(p)['input_ids']) for p in prompts]
+
+def one(model, ids, after=()):
+    "Log-probabilities after `ids` and each of `after`, in one pass for one row"
+    with torch.inference_mode():
+        if model.config.is_encoder_decoder:
+            fed = torch.tensor([[model.config.decoder_start_token_id, *map(int, after)]])
+            return model(input_ids=torch.tensor([list(map(int, ids))]), decoder_input_ids=fed).logits[0].float().log_softmax(-1).numpy()
+        row = [*map(int, ids), *map(int, after)]
+        return model(torch.tensor([row])).logits[0,len(ids)-1:].float().log_softmax(-1).numpy()
+
+@pytest.mark.parametrize('architecture', nets)
+def test_what_follows_is_what_transformers_says_of_each_row_alone(architecture):
+    model,rows = net(architecture),rows_of(architecture)
+    ends = [rng.integers(5, 300, n) for n in rng.integers(0, 6, len(rows))]
+    wanted = [rng.integers(5, 300, (len(e)+1, 2)) for e in ends]
+    want = [np.take_along_axis(one(model, r, e), w, 1) for r,e,w in zip(rows, ends, wanted)]
+    own = architecture in seq2seq
+    fed = [np.concatenate([[model.config.decoder_start_token_id], e]) for e in ends] if own else [np.concatenate([r,e]) for r,e in zip(rows, ends)]
+    assert own or any(l for l,_ in shared(fed, [len(w) for w in wanted])) # there is something to share
+    for how in (dict(), dict(reuse=False), dict(budget=1), dict(budget=100)):
+        seen = set()
+        for places,found in following(model, fed, wanted, rows if own else None, **how):
+            for i,o in zip(places, found):
+                np.testing.assert_allclose(o, want[i], atol=2e-5, rtol=0, err_msg=f'{architecture} {how} row {i}')
+                seen.add(i)
+        assert seen==set(range(len(rows)))
+
+@pytest.mark.parametrize('architecture', ('GPT2','Llama','Gemma2','Qwen2','T5','BART'))
+def test_abilities_are_those_of_one_prompt_at_a_time(architecture, tmp_path):
+    lm = HF(checkpoint(tmp_path/'m', architecture), device='cpu')
+    t,model,own = tokenizer(),lm.net,architecture in seq2seq
+    ids = [t(p)['input_ids'] for p in prompts]
+    a,b = (t.encode(c, add_special_tokens=False) for c in 'ab')
+    np.testing.assert_allclose(lm.choose(prompts, 'ab'), [one(model, i)[-1][[a[0],b[0]]] for i in ids], atol=2e-5, rtol=0)
+    ends = [' a list', 'keys', ' in order and'][:len(prompts)]*4
+    for i,e,got in zip(ids, ends, lm.loglik(prompts, ends[:len(prompts)])):
+        cut = t.encode(e, add_special_tokens=False)
+        np.testing.assert_allclose(got, one(model, i, cut[:-1])[range(len(cut)),cut], atol=2e-5, rtol=0)
+    for p,i,r in zip(prompts, ids, lm.generate(prompts, max_tokens=6)):
+        i = torch.tensor([i])
+        with torch.inference_mode(): made = model.generate(i, attention_mask=torch.ones_like(i), max_new_tokens=6, do_sample=False, pad_token_id=2)[0,1 if own else i.shape[1]:]
+        assert r.text==t.decode(made, skip_special_tokens=True), p
+        assert r.asked==i.shape[1] and r.finish==('stop' if 1 in made.tolist() else 'length')
+
+def test_a_drawn_reply_depends_on_nothing_but_its_prompt_and_seed(tmp_path):
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu')
+    draw = lambda lm, p, **kw: [r.text for r in lm.generate(p, max_tokens=8, temperature=1., **kw)]
+    from dataclasses import replace
+    from rankwb.core.caching import Store
+    other = replace(lm, budget=10**6, store=Store(tmp_path/'other.sqlite'))
+    together = draw(lm, prompts, seed=5)
+    assert draw(other, prompts[::-1], seed=5)[::-1]==together
+    assert [draw(replace(lm, budget=1, store=Store(tmp_path/f'{i}.sqlite')), [p], seed=5)[0] for i,p in enumerate(prompts[:3])]==together[:3]
+    assert draw(lm, prompts, seed=6)!=together
+    several = draw(lm, prompts[:1], n=3, seed=5)
+    assert several[0]==together[0] and len(set(several))==3
+
+def test_logprobs_are_those_of_the_tokens_that_were_made(tmp_path):
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu')
+    for how in (dict(), dict(temperature=.7, seed=1)):
+        for p,r in zip(prompts[:4], lm.generate(prompts[:4], max_tokens=5, logprobs=True, **how)):
+            ids,t = lm.tokens([p])[0].tolist(),lm.tokenizer
+            names = {t.decode([i]): i for i in range(len(t)) if '\ufffd' not in t.decode([i])}
+            for word,chance in r.logprobs:
+                if word not in names: break # bytes that are no whole sign
+                np.testing.assert_allclose(chance, one(lm.net, ids)[-1][names[word]], atol=1e-4)
+                ids.append(names[word])
+            assert len(r.logprobs)==r.tokens
+
+def test_nothing_is_cut_in_silence(tmp_path):
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu') # its tokenizer would cut at 40 tokens, its network at 160
+    long = 'a '*400
+    assert len(lm.tokens([start*3])[0])>40
+    for found in (lm.generate([long,'a'], max_tokens=2), lm.choose([long,'a'], 'ab'), lm.loglik([long,'a'], ['b','b']), lm.loglik(['a','a'], [long,'b'])):
+        assert isinstance(found[0], Failure) and 'reads 160' in found[0] and not isinstance(found[1], Failure)
+    r = lm.generate(['a '*70], max_tokens=60)[0]
+    assert r.asked+r.tokens<=160 and (r.finish=='stop' or r.asked+r.tokens==160)
+
+def test_habits_of_a_checkpoint_do_not_count(tmp_path):
+    model = net('Qwen2')
+    plain = HF(checkpoint(tmp_path/'a', model=model), device='cpu').generate(prompts, max_tokens=6)
+    model.generation_config = transformers.GenerationConfig(do_sample=True, temperature=1.7, top_k=3, top_p=.5, repetition_penalty=1.9, no_repeat_ngram_size=1, eos_token_id=1)
+    assert [r.text for r in HF(checkpoint(tmp_path/'b', model=model), device='cpu').generate(prompts, max_tokens=6)]==[r.text for r in plain]
+
+def test_the_digest_is_of_the_content(tmp_path):
+    a,b = HF(checkpoint(tmp_path/'a'), device='cpu'),HF(checkpoint(tmp_path/'b'), device='cpu', budget=7)
+    assert a.digest==b.digest!=HF(checkpoint(tmp_path/'c', seed=1), device='cpu').digest
+    assert len({HF(a.model, device='cpu', **o).digest for o in (dict(), dict(chat=True), dict(thinking=False), dict(context=9), dict(precision='bfloat16'))})==5
+
+def test_weights_that_are_missing_are_an_error(tmp_path):
+    folder = checkpoint(tmp_path/'m', tie_word_embeddings=False)
+    from safetensors.torch import load_file, save_file
+    file = Path(folder)/'model.safetensors'
+    save_file({k: v for k,v in load_file(file).items() if 'lm_head' not in k}, file, metadata=dict(format='pt'))
+    with pytest.raises(ValueError, match='lm_head.weight'): HF(folder, device='cpu').generate(['a'])
+
+def test_a_choice_is_one_token(tmp_path):
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu')
+    with pytest.raises(ValueError, match='is 2 tokens|is 3 tokens'): lm.choose(['a'], ['sorted list','a'])
+    with pytest.raises(TypeError, match='prompt'): lm.choose([3], 'ab')
+
+def test_messages_go_through_the_template(tmp_path):
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu')
+    said = [dict(role='user', content='a list')]
+    np.testing.assert_array_equal(lm.tokens([said])[0], HF(lm.model, device='cpu', chat=True).tokens(['a list'])[0])
+    assert lm.tokens([said])[0][0]==tokenizer().convert_tokens_to_ids('<|user|>')
+    assert lm.tokens([[*said, dict(role='assistant', content='keys')]])[0].tolist()==tokenizer().encode('<|user|>a list<|user|>keys', add_special_tokens=False)
