@@ -8,16 +8,21 @@ __all__ = []
 # %% ../nbs/apps/04_all.ipynb #c3b5a645
 from .core.answering import answer_accuracy, answer_qrels, has_answer
 from .core.caching import Store
+from .core.chat import Chat
 from .core.data import Collection, Docs, Qrels, Queries
 from .core.datasets import datasets
 from .core.encoders import Encoder
+from .core.extractive import Extractive
+from .core.hf import HF
 from .core.hub import load_hub
+from .core.llm import Failure, LM, Reply, Scripted
 from .core.loading import load
 from .core.execution import Executor
 from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
 from .core.presets import encoder, preset, presets
 from .core.questions import read_questions, save_questions
 from .core.runs import Run
+from .core.traces import Call, Trace
 from .retrieval.analysis import Analyzer
 from .retrieval.approximate import Faiss
 from .retrieval.bm25 import BM25
@@ -40,7 +45,29 @@ from .retrieval.plaid import PLAID
 from .retrieval.prebuilt import lucene_qrels, lucene_topics, prebuilt_index, prebuilt_indexes
 from .retrieval.remote import RemoteEncoder
 from .retrieval.sparse import Sparse
-from .retrieval.web import Plain, Serper, Tape, Web
+from .core.tapes import Tape
+from .retrieval.web import Plain, Serper, Web
+from .reranking.attention import ICR
+from .reranking.causal import Graded, YesNo
+from .reranking.consistency import SelfConsistency
+from .reranking.cross_encoder import CrossEncoder
+from .reranking.embeddings import BiEncoder
+from .reranking.fid import FiD, ListT5, LiT5Distill, LiT5Score
+from .reranking.first import FIRST
+from .reranking.layerwise import Layerwise
+from .reranking.likelihood import UPR
+from .reranking.listwise import ListPrompt, RankGPT, list_prompts
+from .reranking.mixing import Adaptive, Platt, Same, reliability
+from .reranking.pairrm import PairRM
+from .reranking.pairwise import PRP, EchoRank
+from .reranking.remote import RemoteReranker
+from .reranking.seq2seq import DuoT5, MonoT5
+from .reranking.setwise import Setwise
+from .reranking.sorting import AllPairs, Bubble, Heapsort, Sampled
+from .reranking.tart import TART
+from .reranking.windows import Full, Sliding, TopDown, Tournament
+import rankwb.reranking.named
+from .evaluation.agreement import agreement
 from .evaluation.measures import (AP, ERR, RBP, RR, Bpref, Compat, IPrec, Judged, NumQ, NumRel, NumRet, P, R, Rprec, SetAP, SetF, SetP, SetR,
                                         Success, infAP, nDCG, parse_measures)
 from .evaluation.evaluate import evaluate

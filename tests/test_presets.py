@@ -7,6 +7,7 @@ from rankwb.core import presets as module
 from rankwb.core.encoders import Encoder, similarities
 from rankwb.core.presets import Preset, Presets, encoder, preset, presets, read_presets
 from rankwb.evaluation.measures import parse_measures
+from rankwb.reranking import named
 from test_encoders import alone, checkpoint, close, lora, net, nets, saved, texts, titles, tokenizer
 
 dense = {p.name: p for p in presets('dense')}
@@ -14,11 +15,12 @@ dense = {p.name: p for p in presets('dense')}
 @pytest.mark.parametrize('p', presets(), ids=lambda p: p.name)
 def test_row(p):
     "What a row says can be meant"
-    assert p.paper and p.url.startswith('https://') and p.indexes and p.ran and p.model
+    assert p.paper and p.url.startswith('https://') and p.ran and p.model and (p.indexes or p.engine in named.kinds)
     for s in p.scores:
         assert set(s)=={'collection','measure','value','source'} and s['collection'] and s['source'] and 0<s['value']<1
         assert [str(m) for m in parse_measures(s['measure'])]==[s['measure']]
-    for name in (p.name, p.published, *p.also): assert preset(name) is p
+    assert preset(p.name) is p
+    for name in (p.published, *p.also): assert p in module._names()[name]
     assert Presets([p]).to_pandas().loc[0,'name']==p.name
 
 @pytest.mark.parametrize('p', dense.values(), ids=lambda p: p.name)
@@ -96,11 +98,11 @@ def test_names(tmp_path, monkeypatch):
     assert encoder('facebook/dpr-question_encoder-multiset-base')==encoder('dpr-multi')
     assert encoder('e5-base-v2', similarity='dot', query_prompt='')==Encoder('intfloat/e5-base-v2', query_prompt='', doc_prompt='passage: ', similarity='dot')
     with pytest.raises(ValueError, match="is a model for the engine 'dense', and 'sparse' was asked for"): preset('tas-b', 'sparse')
-    with pytest.raises(ValueError, match="no presets for the engine 'danse'; there are dense"): presets('danse')
+    with pytest.raises(ValueError, match="no presets for the engine 'danse'; there are .*dense"): presets('danse')
     file = tmp_path/'presets.jsonl'
     file.write_text(json.dumps(dict(name='x', engine='odd', model='m/x')))
     rows = read_presets([file])
-    monkeypatch.setattr(module, '_names', lambda: rows)
+    monkeypatch.setattr(module, '_names', lambda: {k: [o] for k,o in rows.items()})
     with pytest.raises(ValueError, match="'x' is a model for the engine 'odd', which gives no single vector"): encoder('x')
     monkeypatch.undo()
     import rankwb.retrieval.expansion, rankwb.retrieval.late_interaction
@@ -111,7 +113,11 @@ def test_one_name_means_one_row(tmp_path, monkeypatch):
     file = tmp_path/'presets.jsonl'
     file.write_text('\n'.join(json.dumps(dict(name=n, engine='dense', model='m/x')) for n in 'ab'))
     monkeypatch.setattr(module, '_table', lambda: read_presets([file]))
-    with pytest.raises(ValueError, match="'m/x' means two presets: a and b"): module._names.__wrapped__()
+    monkeypatch.setattr(module, '_names', module._names.__wrapped__)
+    with pytest.raises(ValueError, match="'m/x' is the model of several presets: a, b; say which"): preset('m/x')
+    assert preset('a').name=='a' and module.row_of('m/x', 'monot5') is None
+    file.write_text('\n'.join(json.dumps(dict(name=n, engine='dense', model='m/x', also=['a'])) for n in 'ab'))
+    with pytest.raises(ValueError, match="'a' means two presets: a and b"): preset('a')
 
 def test_adapters_share_a_base():
     "Two rows may be about the same model with other adapters; the name of the model alone means neither"

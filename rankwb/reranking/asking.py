@@ -6,13 +6,15 @@
 __all__ = ['Algorithm', 'Reading', 'Asking']
 
 # %% ../../nbs/reranking/00_asking.ipynb #df0d3665
-import json, warnings
+import ast, json, warnings
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 from fastcore.basics import patch
 from ..core.caching import address
-from ..core.llm import LM, Failure
+from ..core.calls import RemoteError
+from ..core.llm import LM, Failure, AllFailed
+from ..core.pipelines import _read
 from ..core.reordering import _head, by_order, pairs_of
 from ..core.rounds import rounds
 from ..core.runs import Run
@@ -33,6 +35,18 @@ class Algorithm:
         "The address of what it does"
         told = {f.name: _content(getattr(self, f.name), f.name) for f in fields(self)}
         return address('algorithm', type(self).__name__, str(self.version), json.dumps(told, sort_keys=True))
+
+@patch(cls_method=True)
+def of(cls:Algorithm,
+    o, # An algorithm, or its text
+    who:str, # What asks, for the message
+) -> Algorithm:
+    "`o` as an algorithm of this kind"
+    if isinstance(o, str):
+        try: o = _read(ast.parse(o if '(' in o else f'{o}()', mode='eval').body, None)
+        except (ValueError,TypeError,SyntaxError) as e: raise ValueError(f'{who}: cannot read {o!r} as an algorithm: {e}') from None
+    if not isinstance(o, cls): raise TypeError(f'{who}: algorithm is a {type(o).__name__}; expected one such as {", ".join(c.__name__ for c in cls.__subclasses__())}')
+    return o
 
 # %% ../../nbs/reranking/00_asking.ipynb #874f7e75
 @dataclass(frozen=True)
@@ -88,13 +102,16 @@ def _work(self:Asking, run):
         for i in {i for i,_ in asked}: turn[i] += 1
         prompts = [self.prompt(query(i), [texts[i][p] for p in self.places(q)], q) for i,q in asked]
         values = []
-        for (i,q),prompt,o in zip(asked, prompts, self.ask(prompts, [q for _,q in asked])):
+        try: found = self.ask(prompts, [q for _,q in asked])
+        except AllFailed as e: found = [Failure(e)]*len(asked)
+        for (i,q),prompt,o in zip(asked, prompts, found):
             r = Reading(self.fallback(q), 'failed', str(o)) if isinstance(o, Failure) else self.read(o, q)
             if isinstance(o, Failure): unsure.add(ids[i])
             trace.append(call_of(ids[i], turn[i], self.about(q), prompt, o, r.verdict, r.note))
             values.append(r.value)
         return values
     orders = rounds([self.begin(query(i) if t else '', t) for i,t in enumerate(texts)], answer)
+    if trace and all(c.verdict=='failed' for c in trace) and len(unsure)==len({c.query for c in trace}): raise RemoteError(f'{self!r}: none of {len(trace):,} calls got an answer; the first: {trace[0].note}')
     return by_order(run, orders, self.depth, repr(self))._like(unsure=sorted(unsure)),trace
 
 @patch

@@ -6,11 +6,10 @@
 __all__ = ['Sorting', 'AllPairs', 'Heapsort', 'Bubble', 'Sampled']
 
 # %% ../../nbs/reranking/01_sorting.ipynb #a1c0d585
-import ast, random
+import random
 from dataclasses import dataclass
 from math import fsum
 from fastcore.basics import patch
-from ..core.pipelines import _read
 from ..core.rounds import together
 from .asking import Algorithm
 
@@ -172,16 +171,3 @@ def report(self:Sampled,
     pairs = self.drawn(n)
     each = [sum(i in p for p in pairs) for i in range(n)]
     return dict(documents=n, pairs=len(pairs), of=n*(n-1)//2, least=min(each, default=0), most=max(each, default=0), seed=self.seed)
-
-# %% ../../nbs/reranking/01_sorting.ipynb #5e52cf53
-@patch(cls_method=True)
-def of(cls:Sorting,
-    o, # A `Sorting`, or its text
-    who:str='Sorting', # What asks, for the message
-) -> Sorting:
-    "`o` as an algorithm"
-    if isinstance(o, str):
-        try: o = _read(ast.parse(o if '(' in o else f'{o}()', mode='eval').body, None)
-        except (ValueError,TypeError,SyntaxError) as e: raise ValueError(f'{who}: cannot read {o!r} as an algorithm: {e}') from None
-    if not isinstance(o, Sorting): raise TypeError(f'{who}: algorithm is a {type(o).__name__}; expected one such as {", ".join(c.__name__ for c in Sorting.__subclasses__())}')
-    return o

@@ -71,7 +71,7 @@ class Dense(Retriever):
         if self.path: _fits(self)
     def _text(self):
         text,model,index = Stage._text(self),self.model,self.index
-        own = [p.name for p in presets() if p.model==getattr(model, 'model', None)] if isinstance(model, Encoder) else []
+        own = [p.name for p in presets('dense') if p.model==getattr(model, 'model', None)] if isinstance(model, Encoder) else []
         words = own+[model.model] if isinstance(model, Encoder) and (own or '/' in model.model) else []
         text = text.replace(repr(model), _word(model, _model, words), 1)
         return text.replace(f'index={index!r}', f"index={_word(index, _index, [*_named, getattr(index, 'factory', 'exact')])}", 1)
