@@ -13,7 +13,7 @@ from typing import ClassVar
 from fastcore.basics import patch
 from ..core.caching import address
 from ..core.calls import RemoteError
-from ..core.llm import LM, Failure, AllFailed
+from ..core.llm import AllFailed, Failure, LM
 from ..core.pipelines import _read
 from ..core.reordering import _head, by_order, pairs_of
 from ..core.rounds import rounds

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..core.batching import batched
 from ..core.encoders import _one
 from ..core.hf import HF
-from ..core.llm import Failure, AllFailed
+from ..core.llm import AllFailed, Failure
 from ..core.prefixes import _begun, _filled, _places
 from ..core.presets import from_row
 from .asking import Asking, Reading
