@@ -39,7 +39,7 @@ class Algorithm:
 @patch(cls_method=True)
 def of(cls:Algorithm,
     o, # An algorithm, or its text
-    who:str, # What asks, for the message
+    who:str='Algorithm', # What asks, for the message
 ) -> Algorithm:
     "`o` as an algorithm of this kind"
     if isinstance(o, str):
