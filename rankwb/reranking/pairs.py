@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..core.batching import batched, unique
 from ..core.caching import address
 from ..core.display import html_table, panel, shorten
-from ..core.encoders import _one, find_model, model_digest
+from ..core.encoders import HasFiles, _one, find_model, model_digest
 from ..core.presets import from_row, presets
 from ..core.reordering import Pairs, by_scores, pairs_of
 from ..core.runs import Run
@@ -134,7 +134,7 @@ def row(self:Layout,
 
 # %% ../../nbs/reranking/08_pairs.ipynb #64cb4d8f
 @dataclass(frozen=True)
-class PairScorer(Reranker):
+class PairScorer(HasFiles, Reranker):
     "Documents in the order of the score that a network gives them when it reads them together with the query"
     model:str # A preset, a folder, or a name on the hub
     depth:int|None = field(default=None, kw_only=True) # Documents of each ranking that are scored; those below stay below. None: all
@@ -184,20 +184,6 @@ def _text(self:PairScorer):
     return f'{type(self).__name__}({", ".join([repr(row.name if row else self.model), *(f"{f.name}={getattr(self, f.name)!r}" for f in told)])})'
 
 # %% ../../nbs/reranking/08_pairs.ipynb #5b361bc7
-@patch(as_prop=True)
-def found(self:PairScorer) -> tuple: # Folder, and a word on where it came from
-    "Where the files of the model are"
-    if '_found' not in self.__dict__: self.__dict__['_found'] = find_model(self.model, self.revision)
-    return self._found
-
-@patch
-def says(self:PairScorer,
-    name:str, # A JSON file of the model
-) -> dict: # Its content; nothing if there is no such file
-    "What the model says in the file `name`"
-    file = self.found[0]/name
-    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-
 @patch(as_prop=True)
 def digest(self:PairScorer) -> str: # 64 hexadecimal digits
     "The address of the scores that it gives"

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from ..core.batching import batched, batches, ordered, unique
 from ..core.caching import address
 from ..core.display import html_table, panel
-from ..core.encoders import _one, _rows, _step, _tasks, find_model, model_digest
+from ..core.encoders import HasFiles, _one, _rows, _step, _tasks, model_digest
 from ..core.files import writing
 from ..core.networks import loading
 from ..core.presets import preset, presets
@@ -24,7 +24,7 @@ from ..core.tokens import padding_of, rectangle
 
 # %% ../../nbs/retrieval/25_checkpoints.ipynb #44f57194
 @dataclass(frozen=True, repr=False)
-class Checkpoint:
+class Checkpoint(HasFiles):
     "A model of sentence-transformers and how it is used; a kind of encoder adds `network`, and what `encode` makes of its output"
     model:str # A folder, or a name on the hub
     query_prompt:str|None = None # Stands before every query; None: as the model says
@@ -70,20 +70,6 @@ def word(self:Checkpoint) -> str:
     return repr(self)
 
 # %% ../../nbs/retrieval/25_checkpoints.ipynb #a53cfcce
-@patch(as_prop=True)
-def found(self:Checkpoint) -> tuple: # Folder, and a word on where it came from
-    "Where the files of the model are"
-    if '_found' not in self.__dict__: self.__dict__['_found'] = find_model(self.model, self.revision)
-    return self._found
-
-@patch
-def says(self:Checkpoint,
-    name:str, # A JSON file of the model
-) -> dict: # Its content; nothing if there is no such file
-    "What the model says in the file `name`"
-    file = self.found[0]/name
-    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-
 @patch(as_prop=True)
 def prompts(self:Checkpoint) -> dict: # `query` and `doc`
     "What stands before texts"
