@@ -1,5 +1,5 @@
 "Whether a passage holds an answer, against the code that the field's numbers come from"
-import importlib.util, json, random, sys, warnings
+import importlib.util, json, random, sys, unicodedata, warnings
 import pytest
 from hypothesis import example, given, settings, strategies as st
 from rankwb.core.answering import answer_accuracy, answer_qrels, answer_tokens, has_answer, holds_answer
@@ -24,17 +24,18 @@ def theirs():
 def their_tokens(m, text): return m.tokenizer.tokenize(m._normalize(text)).words(uncased=True)
 
 def test_tokens_of_all_of_unicode(theirs):
-    "Every character, alone, doubled and between letters"
+    "Every character, alone and in a word; those that somebody uses also doubled and between letters"
     chars = [chr(i) for i in range(sys.maxunicode+1) if not 0xd800<=i<0xe000]
     rng = random.Random(0)
     rng.shuffle(chars)
+    used = lambda c: unicodedata.category(c) not in ('Cn','Co') and not unicodedata.name(c, '').startswith(('CJK UNI','HANGUL SYL','TANGUT IDEO'))
     for i in range(0, len(chars), 5000):
-        text = ''.join(f'{c} a{c}Σ{c}{c}' for c in chars[i:i+5000])
+        text = ''.join(f'{c} a{c}Σ{c}{c}' if used(c) else f'{c} a{c}' for c in chars[i:i+5000])
         assert answer_tokens(text)==their_tokens(theirs, text)
     for i in range(128): assert answer_tokens(text := f'{i:c} A{i:c}z{i:c}{i:c}9')==their_tokens(theirs, text)
 
 cased = st.text(alphabet='aAbB İıßſΣσς.,\'’-_1½②éÉe\u0301\u00a0\u200b\n\x00東京カタがパ\U0001f600', max_size=30)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(text=cased, answers=st.lists(cased, max_size=3))
 @example(text='ΑΣ\'Α ΟΔΟΣ', answers=['ασ'])
 @example(text='a\u0301b', answers=['áb'])
@@ -60,11 +61,11 @@ def wikipedia(shared):
 
 def test_wikipedia(wikipedia, theirs):
     c,run = wikipedia
-    run = run[:400]
+    run = run[:120]
     mine = has_answer(run, c.answers)
     texts = c.docs.table['text'].to_pylist()
     expected = [theirs.has_answers(texts[d], c.answers[run.query_ids[int(q)].as_py()], theirs.tokenizer) for q,d in zip(run.row_queries, run.doc_rows())]
-    assert mine.tolist()==expected and 400<mine.sum()<4000
+    assert mine.tolist()==expected and 100<mine.sum()<1200
     assert has_answer(run, c.answers, block=777).tolist()==expected
 
 def test_patterns(wikipedia, theirs):

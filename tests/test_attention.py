@@ -1,5 +1,5 @@
 "In-context reranking: attention of a few rows against the whole matrices of transformers for every family, scores against the authors' rule written out, and what happens where something fails"
-import os, warnings
+import warnings
 import numpy as np, pytest
 from rankwb.core.calls import RemoteError
 from rankwb.core.data import Docs, Queries
@@ -7,18 +7,10 @@ from rankwb.core.hf import HF
 from rankwb.core.runs import Run
 from rankwb.reranking.attention import ICR, attention, calibrated
 from rankwb.reranking.windows import Full, Sliding
+from small import alone, ids # noqa: F401, `alone` is a fixture
 
 pytest.importorskip('transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
-ids = ['1','007','doc1','a b','é','x'*300,'1234567890']
 texts = ['A list is sorted.', 'Ärger – naïve 中文', 'the  end. ', '[2] is no number', 'sort', 'one\ntwo', 'a list, a dict, a set; all of them.']
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    "A cache folder of its own, one thread"
-    import torch
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
 
 def tokenizer():
     "Every byte a token, and one that begins a text"

@@ -7,6 +7,7 @@ from rankwb.core.hf import HF
 from rankwb.core.llm import Failure, Scripted
 from rankwb.core.runs import Run
 from rankwb.reranking.causal import Form, Graded, Rating, YesNo, forms, ratings
+from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
 import transformers
@@ -16,13 +17,6 @@ qwen = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}
 docs = ['sorted(list) gives a sorted list.', 'a dict maps keys to values:', 'a list '*30, '1\n2 ünd 中文?', '\n begins oddly', 'Yes', '']
 queries = ['how do I sort a list?', 'keys of a dict', 'Ärger?\n']
 pairs = [(q,d) for q in queries for d in docs]
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 def tokenizer(kind='qwen'):
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers

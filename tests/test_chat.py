@@ -1,14 +1,13 @@
 "Language models behind a real server on this machine, in every mood that a server can be in"
-import asyncio, json, math, pickle, signal, socket, subprocess, sys, textwrap, threading, time, types
+import asyncio, math, pickle, signal, socket, subprocess, sys, textwrap, time, types
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np, pytest
 from rankwb.core.caching import Store
 from rankwb.core.calls import Limits, RemoteError
 from rankwb.core.chat import Chat, _chances, _reaching
 from rankwb.core.llm import Failure, LM, Reply
+from serving import bare, drip, serving, well
 
 key = 'sk-very-secret-key'
 fast = Limits(parallel=2, retries=3, patience=.2, timeout=1)
@@ -21,34 +20,7 @@ def says(text='fine', finish='stop', logprobs=None, **message):
 
 def token(t, p, top=()): return dict(token=t, logprob=p, bytes=list(t.encode()), top_logprobs=[dict(token=a, logprob=b, bytes=list(a.encode())) for a,b in top])
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        server,asked = self.server,json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        with server.lock:
-            server.asked.append(dict(asked, path=self.path, auth=self.headers['Authorization'], at=time.monotonic()))
-            n,server.now = len(server.asked),server.now+1
-            server.most = max(server.most, server.now)
-        try: server.mood(self, n, asked)
-        except (BrokenPipeError,ConnectionResetError): pass
-        finally:
-            with server.lock: server.now -= 1
-    def give(self, body=None, status=200, **headers):
-        body = says() if body is None else body
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for k,v in ({'Content-Type':'application/json', 'Content-Length': str(len(body))}|{k.replace('_', '-'):v for k,v in headers.items()}).items(): self.send_header(k, v)
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *a): pass
-
-@contextmanager
-def served(mood=lambda h, n, asked: h.give()):
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    s.daemon_threads,s.mood,s.asked,s.now,s.most,s.lock = True,mood,[],0,0,threading.Lock()
-    s.url = f'http://127.0.0.1:{s.server_port}/v1'
-    threading.Thread(target=s.serve_forever, args=(.02,), daemon=True).start()
-    try: yield s
-    finally: s.shutdown(); s.server_close()
+def served(mood=well): return serving(lambda asked: says(), mood, base='/v1')
 
 def chat(s, model='openai/m', limits=fast, store=None, **kw): return Chat(model, s.url, api_key=key, limits=limits, store=store or Store(':memory:'), **kw)
 def always(*a, **kw): return lambda h, n, asked: h.give(*a, **kw)
@@ -80,7 +52,7 @@ def test_of_no_use(then, says_, calls):
         assert says_ in said and key not in said and '\n' not in said
         assert said.endswith(' of 20 new answers are kept; the same call goes on from there')
         assert len(s.asked)==5+calls and len(store)==5
-        s.mood = lambda h, n, asked: h.give()
+        s.mood = well
         assert all(o.text=='fine' for o in llm.generate(prompts))
         assert sorted(o['messages'][0]['content'] for o in s.asked[5+calls:])==sorted(prompts[5:])
 
@@ -147,9 +119,6 @@ def test_right_in_the_end(mood):
 
 def test_drips():
     "A server that sends a byte now and then is given up in time"
-    def drip(h, n, asked):
-        h.send_response(200); h.send_header('Content-Length', '999'); h.end_headers()
-        for _ in range(40): h.wfile.write(b' '); h.wfile.flush(); time.sleep(.1)
     start = time.monotonic()
     with served(drip) as s, pytest.raises(RemoteError, match='not whole in time'): chat(s, limits=Limits(retries=0, timeout=.5)).generate(['p'])
     assert time.monotonic()-start<3
@@ -209,7 +178,7 @@ def test_killed(tmp_path, where):
         until = time.monotonic()+20
         while len(s.asked)<4 and time.monotonic()<until: time.sleep(.05)
         p.kill(); p.wait()
-        s.mood = lambda h, n, asked: h.give()
+        s.mood = well
         assert len(Chat('openai/m', s.url, **(dict(store=Store(':memory:'))|there)).generate([f'p{i}' for i in range(6)]))==6
         assert sorted(o['messages'][0]['content'] for o in s.asked[4:])==['p3','p4','p5']
 
@@ -280,7 +249,7 @@ def test_what_is_sent(monkeypatch):
         chat(s).generate([talk], max_tokens=7)
         chat(s, extra=dict(temperature=None, reasoning_effort='low')).generate(['p'], n=2, temperature=.5, seed=3, stop=list('123456'))
         chat(s, model='deepseek/deepseek-chat').generate(['p'], temperature=.5)
-        asked = [{k: v for k,v in o.items() if k not in ('at','auth','path')} for o in s.asked]
+        asked = [bare(o) for o in s.asked]
         assert asked[0]==dict(model='m', messages=talk, max_tokens=7, temperature=0)
         assert sorted(o['seed'] for o in asked[1:3])==[3,4] and all(o['stop']==list('1234') and 'temperature' not in o and o['reasoning_effort']=='low' for o in asked[1:3])
         assert asked[3]==dict(model='deepseek-chat', messages=[dict(role='user', content='p')], max_tokens=256, temperature=.5)

@@ -70,14 +70,14 @@ def test_ids(tmp_path, mark):
 def test_larger_than_memory(tmp_path):
     "A mapped corpus is cut part by part: memory does not grow with it, and the file is what memory would have held"
     text = 'the quick brown fox jumps over the lazy dog. '*60
-    n = 12_000
+    n = 6_000
     with pa.ipc.new_file(str(tmp_path/'big.arrow'), pa.schema(dict(id=pa.string(), text=pa.string()))) as w:
         for i in range(0, n, 1000): w.write_table(pa.table(dict(id=[f'd{j}' for j in range(i, i+1000)], text=[f'{j} {text}' for j in range(i, i+1000)])))
     big = Docs.read(tmp_path/'big.arrow')
     before,base = pa.total_allocated_bytes(),pa.default_memory_pool().max_memory()
     found = Chunker(200)(big, folder=tmp_path)
-    assert len(found)==3*n and pa.total_allocated_bytes()-before<30e6
-    assert found[['d11999#2']][0].doc=='d11999' and found.parents is big
+    assert len(found)==3*n and pa.total_allocated_bytes()-before<15e6
+    assert found[['d5999#2']][0].doc=='d5999' and found.parents is big
     assert Chunker(200)(big[:50]).to_dict()==found[:150].to_dict()
     assert [f.name for f in (tmp_path/'passages').iterdir() if f.suffix!='.arrow']==[]
 
@@ -156,11 +156,12 @@ class Length(Reranker):
 
 def test_rerankers_get_passages_and_lose_no_document():
     c = load('stdlib')
-    x = c.queries[:40]
+    x = c.queries[:15]
     first = BM25(c.docs, k=30)
+    found = first(x)
     for how in (MaxP,FirstP,SumP,AvgP,KMaxP):
         run = (first >> how(Length(), Chunker(20, 10)))(x)
-        assert [sorted(r.ids) for r in run]==[sorted(r.ids) for r in first(x)] and run.docs is c.docs and run.queries is x
+        assert [sorted(r.ids) for r in run]==[sorted(r.ids) for r in found] and run.docs is c.docs and run.queries is x
     words = lambda d: [len(c.docs[d].text[a:b].split()) for a,b in Chunker(20, 10).spans(c.docs[d].text)]
     for r in (first >> SumP(Length(), Chunker(20, 10)))(x): assert dict(r)=={d: sum(words(d)) for d in r.ids}
 

@@ -89,6 +89,8 @@ def test_any_form_of_the_files(here):
         assert [r['name'] for r in runs]==files    # one name would not tell them apart
         for r in runs: assert r['measures']==pytest.approx(expected, abs=1e-6)
 
+def rerank(run, *more): return ['rerank','docs.jsonl','--run',run,'--topics','topics.tsv','--topics-format','msmarco',*more]
+
 # Mistakes ----------------------------------------------------------------------------------------------------------------------------
 
 bad_files = {
@@ -97,6 +99,8 @@ bad_files = {
     'nan.trec':   'q1 Q0 d1 1 nan x\n',
     'twice.trec': 'q1 Q0 d1 1 5 x\nq1 Q0 d1 2 4 x\n',
     'other.trec': 'x7 Q0 d1 1 5 x\n',
+    'same.trec':  '1 Q0 sum 1 5 x\n',
+    'second.sum': 'q7 Q0 sum 1 5 x\n',
     'list.json':  '[1, 2]',
     'broken.json': '{"q1": ',
     'beir.txt':   'query-id\tcorpus-id\tscore\nq1\td1\t1\n',
@@ -158,6 +162,20 @@ mistakes = [
     (['search','docs.jsonl','sum','--system','BM25(k1=-1)'],         ['k1']),
     (['search','docs.jsonl','--topics','docs.jsonl','--topics-format','msmarco','--out','new.trec'], ['docs.jsonl, line 1', 'two']),
     (['search','broken.index','sum'],                   ['broken.index', 'again']),
+    (rerank('same.trec', '--reranker', 'all-MiniLM-L6'),             ['--reranker all-MiniLM-L6', 'all-MiniLM-L6-v2', 'rankwb models']),
+    (rerank('same.trec', '--reranker', 'my/model'),                  ['--reranker my/model', '--kind, one of', 'cross-encoder']),
+    (rerank('same.trec', '--reranker', 'my/model', '--kind', 'crossencoder'),       ['--kind', "'crossencoder'", 'cross-encoder']),
+    (rerank('same.trec', '--reranker', 'Same()', '--depth', '3'),    ['--depth', 'pipeline']),
+    (rerank('same.trec', '--reranker', 'Sam()'),                     ['--reranker Sam()', 'Same']),
+    (rerank('same.trec', '--reranker', 'Reranker(\'nothing\')'),     ["--reranker Reranker('nothing')", 'nothing']),
+    (rerank('same.trec', '--reranker', 'all-MiniLM-L6-v2', '--depth', '0'),         ['--depth 0']),
+    (rerank('same.trec', '--reranker', 'Same()', '--out', 'new.xlsx'),              ['new.xlsx', "'xlsx'"]),
+    (rerank('other.trec', '--reranker', 'Same()'),                   ['--run other.trec', 'docs.jsonl', 'd1']),
+    (rerank('second.sum', '--reranker', 'Same()'),                   ['--run second.sum', '--topics topics.tsv', '(q7)']),
+    (rerank('same.trec', '--reranker', 'Same()')[:-2],               ['--reranker']),
+    (['rerank','docs.jsonl','--run','same.trec','--reranker','Same()'],             ['--topics', 'docs.jsonl']),
+    (['models','klingon'],                              ["'klingon'", 'rankwb models']),
+    (['search','docs.jsonl','sum','--system',"BM25() >> Reranker('monot5-bas')"],   ['monot5-bas', 'monot5-base']),
     (['demo','--out','qrels.txt'],                      ['qrels.txt', 'a file']),
     (['lab','qrels.txt'],                               ['qrels.txt', 'a file']),
     (['doctor','now'],                                  ['now', '--help']),
@@ -334,6 +352,62 @@ def test_no_text_moves_the_cursor(here):
     assert 'Disassembler' in shown[0] and 'line 2' in shown[1]
     assert not [c for text in shown for c in text if not c.isprintable() and c!='\n']
 
+# rerank and models -------------------------------------------------------------------------------------------------------------------
+
+bm25 = '1 Q0 sum 1 3 b\n1 Q0 dis 2 2 b\n1 Q0 accumulate 3 1 b\n2 Q0 sum 1 3 b\n2 Q0 dis 2 2 b\n'
+
+@pytest.fixture
+def own_model(here):
+    "A folder with a cross-encoder of random weights, beside a run"
+    import torch, transformers
+    from test_encoders import checkpoint, nets
+    torch.manual_seed(0)
+    (here/'bm25.trec').write_text(bm25)
+    return str(checkpoint(here/'my-model', 'BERT', transformers.BertForSequenceClassification(transformers.BertConfig(**nets['BERT'][2], num_labels=1))))
+
+def test_rerank_is_what_a_notebook_does(here, own_model, monkeypatch, capfd):
+    "By a folder and its kind, by a pipeline; from a file of documents and from an index"
+    from rankwb.all import CrossEncoder, Docs, Queries, Run
+    from rankwb.apps.cli import main
+    monkeypatch.chdir(here)
+    words = rerank('bm25.trec', '--reranker', own_model, '--kind', 'cross-encoder')
+    def told(*words): assert main([*words, '--json'])==0; return json.loads(capfd.readouterr().out)
+    run = Run.read(here/'bm25.trec').attach(Queries.from_dict({'1':'running total', '2':'byte code'}), Docs.from_records(docs))
+    expected = CrossEncoder(own_model)(run)
+    assert [r.ids for r in expected]!=[r.ids for r in run]
+    found = told(*words)['queries']
+    assert [[(d['id'],d['text'],d['score']) for d in q['documents']] for q in found]==[[(d, run.docs[d].text, pytest.approx(s, abs=1e-5)) for d,s in r] for r in expected]
+    assert told('index', 'docs.jsonl', '--out', 'docs.index')['documents']==3
+    assert told(*[w if w!='docs.jsonl' else 'docs.index' for w in words], '--out', 'new.trec')=={'system':expected.name, 'file':'new.trec', 'queries':2, 'documents':5}
+    assert [r.ids for r in Run.read('new.trec')]==[r.ids for r in expected]
+    told(*words, '--depth', '2', '-k', '2', '--out', 'top.json')
+    assert [r.ids for r in Run.read('top.json')]==[r.ids for r in CrossEncoder(own_model, depth=2)(run) % 2]
+    assert told(*rerank('bm25.trec', '--reranker', f"CrossEncoder({own_model!r}, depth=2) >> Same()"), '-k', '2')['queries']==told(*words, '--depth', '2', '-k', '2')['queries']
+    assert main([*rerank('bm25.trec', '--reranker', own_model), '--out', 'other.trec'])==2 and 'say what it is: --kind, one of cross-encoder' in capfd.readouterr().err
+
+def test_rerank_asks_the_queries_of_a_collection(here):
+    c = here/'beir'
+    (c/'qrels').mkdir(parents=True)
+    (c/'corpus.jsonl').write_text(''.join(json.dumps({'_id':d['id'], 'title':'', 'text':d['text']})+'\n' for d in docs))
+    (c/'queries.jsonl').write_text('{"_id": "1", "text": "running total"}\n{"_id": "2", "text": "byte code"}\n')
+    (c/'qrels'/'test.tsv').write_text('query-id\tcorpus-id\tscore\n1\taccumulate\t1\n2\tdis\t1\n')
+    (here/'bm25.trec').write_text(bm25)
+    assert rankwb('rerank', 'beir', '--run', 'bm25.trec', '--reranker', 'Same()', '--out', 'new.trec', cwd=here).stdout=='2 queries, 5 documents in new.trec\n'
+    assert measured(*evaluate('new.trec', 'beir/qrels/test.tsv'), '--measures', 'RR', cwd=here)['runs'][0]['measures']['RR']==pytest.approx((1/3+1/2)/2)
+
+def test_models_are_listed(here, monkeypatch, capfd):
+    from rankwb.apps.cli import main
+    from rankwb.core.presets import preset, presets
+    def told(*words): assert main(['models', *words])==0; return capfd.readouterr().out
+    engines = dict(re.findall(r'^([\w-]+) +(\d+)  ', told(), re.M))
+    assert engines=={e: str(len(presets(e))) for e in {p.engine for p in presets()}}
+    lines = told('monot5', '3b').splitlines()
+    assert lines[0].split()[:3]==['name','engine','tokens'] and any(l.startswith('monot5-3b-msmarco-10k ') for l in lines)
+    one = told('rankzephyr')
+    assert re.search(r'^licence +MIT$', one, re.M) and 'BM25 top 100 nDCG@10 0.7365 ± 0.005, not run here (rank_llm' in one
+    assert json.loads(told('rankzephyr', '--json'))['models'][0]['scores'][0]['value']==preset('rankzephyr').scores[0]['value']
+    assert len(json.loads(told('--json'))['models'])==len(presets())
+
 # datasets ----------------------------------------------------------------------------------------------------------------------------
 
 def test_datasets_are_listed(tmp_path):
@@ -461,6 +535,9 @@ def test_light_commands_import_little(here):
     assert not modules('doctor', '--json', cwd=here) & heavy
     assert not modules('datasets', 'rankify', cwd=here) & (heavy | {'requests','huggingface_hub','ijson'})
     assert not modules('search', 'docs.jsonl', 'running', 'total', cwd=here) & heavy
+    assert not modules('models', 'monot5', cwd=here) & heavy
+    (here/'bm25.trec').write_text(bm25)
+    assert not modules(*rerank('bm25.trec', '--reranker', 'Same()'), cwd=here) & heavy
 
 def seconds(*command, cwd):
     "Processor time, the median of five"

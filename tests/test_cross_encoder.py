@@ -177,6 +177,6 @@ def test_int8(build):
     told = eight.deviation(run)
     a,b = full.score(pairs),eight.score(pairs)
     assert 0<np.abs(a-b).max()<full.score(pairs).std() and a.tolist()!=b.tolist()
-    assert (told.queries,told.pairs)==(len(queries),len(pairs)) and told.largest==pytest.approx(np.abs(a-b).max(), abs=1e-4) and .8<told.tau<1
+    assert (told.queries,told.documents)==(len(queries),len(pairs)) and told.largest==pytest.approx(np.abs(a-b).max(), abs=1e-4) and .8<told.tau<1
     assert full.deviation(run).largest==0 and full.digest!=eight.digest
     assert eight.deviation(run, queries=2).queries==2

@@ -1,29 +1,19 @@
 "Encoders against sentence-transformers on small random models of every kind, and what goes wrong on the way to a model or to its vectors"
-import http.server, json, multiprocessing as mp, os, shutil, signal, string, subprocess, sys, threading, time
+import json, multiprocessing as mp, os, shutil, signal, string, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pytest
-from rankwb.core.data import Docs, Queries
+from rankwb.core.data import Docs
 from rankwb.core import encoders
 from rankwb.core.encoders import Encoder, find_model, model_digest
 from rankwb.retrieval import keeping as module
 from rankwb.retrieval.dense import Dense
 from rankwb.retrieval.keeping import encoded
+from small import alone, few, words # noqa: F401, `alone` is a fixture
+from serving import Handler, listening
 
 pytest.importorskip('sentence_transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
 rng = np.random.default_rng(0)
-words = ['list','sort','dict','key','value','open','file','read','line','split','join','heap','queue','thread','lock','time','date','parse']
 texts = [' '.join(rng.choice(words, n)) for n in rng.integers(1, 60, 70)]+['', 'list', 'list', 'Ärger – naïve 中文', ' \n', 'sort '*500]
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    "A cache folder of its own, and no hub"
-    import torch
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path/'hub'))
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 def tokenizer(left=False, special=True):
     "A WordPiece tokenizer over `words` and letters"
@@ -80,7 +70,8 @@ def check(folder, eps=1e-5, **kw):
     for kind,encode in dict(query=st.encode_query, doc=st.encode_document).items():
         mine = enc.encode(some, kind)
         assert mine.dtype==np.float32 and np.isfinite(mine).all()
-        for size in (1,32): np.testing.assert_allclose(mine, encode(some, batch_size=size), atol=eps, rtol=0)
+        np.testing.assert_allclose(mine, encode(some, batch_size=32), atol=eps, rtol=0)
+        np.testing.assert_allclose(mine[few(len(some))], encode([some[i] for i in few(len(some))], batch_size=1), atol=eps, rtol=0)
     assert enc.config['similarity']==st.similarity_fn_name
     return enc
 
@@ -237,10 +228,9 @@ def test_hub_cache(tmp_path, monkeypatch):
     (repo/'snapshots'/commit/'model.safetensors').unlink()
     with pytest.raises(FileNotFoundError, match="the model 'some/model' is neither"): find_model('some/model')
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(Handler):
     "As much of a hub as a download needs"
     folder,seen = None,[]
-    def log_message(self, *a): pass
     def do_HEAD(self): self.do_GET()
     def do_GET(self):
         path,commit = self.path.split('?')[0],'d'*40
@@ -282,18 +272,13 @@ def test_hub_download(tmp_path):
         (folder/name).parent.mkdir(exist_ok=True)
         (folder/name).write_text('not needed')
     Hub.folder,Hub.seen = folder,[]
-    server = http.server.ThreadingHTTPServer(('127.0.0.1',0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        env = dict(HF_ENDPOINT=f'http://127.0.0.1:{server.server_port}')
+    with listening(Hub) as server:
+        env = dict(HF_ENDPOINT=server.url)
         said,_ = ask('some/model', tmp_path, **env)
         assert said==f"hub {'d'*40} {model_digest(folder)} ['model.safetensors']", said
         n = len(Hub.seen)
         assert ask('some/model', tmp_path, **env)[0]==said and len(Hub.seen)==n
         assert "the model 'some/other' is neither a folder nor in the Hugging Face cache" in ask('some/other', tmp_path, **env)[0]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 def test_hub_unreachable(tmp_path):
     "No answer from the hub is one sentence, soon"

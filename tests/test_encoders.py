@@ -1,5 +1,5 @@
 "Every family of encoders on small random weights, against the formula of its authors written out with plain transformers"
-import json, os, string
+import json, string
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +8,7 @@ from rankwb.core.data import Docs, Queries
 from rankwb.core.encoders import Encoder, find_model
 from rankwb.core.networks import Network, poolings
 from rankwb.core.prompts import inputs
+from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('sentence_transformers')
@@ -38,14 +39,6 @@ nets = { # architecture → class of the network, its configuration, its tokeniz
     'GPT':        ('OpenAIGPTModel', 'OpenAIGPTConfig', dict(vocab_size=400, n_positions=260, n_embd=32, n_layer=2, n_head=4, initializer_range=.3), 'bytes end'),
     'Gemma3':     ('Gemma3TextModel', 'Gemma3TextConfig', dict(decoder, use_bidirectional_attention=True, layer_types=['full_attention']*2), 'sentencepiece begin end')}
 special = ['[PAD]','[UNK]','<s>','</s>','[MASK]','[CLS]','[SEP]','<|user|>','<|embed|>','<|eot_id|>','<|start_header_id|>','<|end_header_id|>','<|endoftext|>','<|im_end|>','<|end_of_text|>','\n','\n\n']
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    "A cache folder of its own, no hub, one thread: the networks are tiny"
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 @lru_cache
 def learned(kind):

@@ -78,7 +78,8 @@ def reranked():
     from rankwb.core.llm import Scripted
     from rankwb.core.traces import Call,Trace
     from rankwb.evaluation.agreement import agreement
-    from rankwb.reranking.cross_encoder import CrossEncoder,Deviation
+    from rankwb.reranking.cross_encoder import CrossEncoder
+    from rankwb.reranking.deviation import Deviation
     from rankwb.reranking.fid import FiD
     from rankwb.reranking.mixing import reliability
     from rankwb.reranking.remote import RemoteReranker
@@ -86,7 +87,20 @@ def reranked():
     certain = Run.from_dict({q.id: {ids[0]:.9, ids[1]:.1} for q in queries})
     return dict(scripted=Scripted(name=evil('model')), chat=Chat(f'openai/{evil("model")}', 'http://localhost', extra={evil('field'): evil('said')}), agreement=agreement(run, run),
         calls=Trace([Call(evil('query'), 1, evil('about'), evil('prompt'), evil('answer'), 'ok', evil('note'))]), reliability=reliability(certain, qrels), rehearsal=Sliding().rehearse(range(30)),
-        hf=HF(f'{evil("model")}/x'), fid=FiD(f'{evil("model")}/x'), extractive=Extractive(), scorer=CrossEncoder('some/model', label=evil('label')), service=RemoteReranker(f'server/{evil("model")}', api_base='http://localhost'), deviation=Deviation(1, 2, .1, .1, 1., 1., 1.))
+        hf=HF(f'{evil("model")}/x'), fid=FiD(f'{evil("model")}/x'), extractive=Extractive(), scorer=CrossEncoder('some/model', label=evil('label')), service=RemoteReranker(f'server/{evil("model")}', api_base='http://localhost'), deviation=Deviation(1, 2, .1, .1, 1., 1., 1., 1., evil('measure'), .5, .1, 0., .2))
+
+def answered():
+    "Displays of answers"
+    from rankwb.core.answers import Answer,Answers,Passage
+    from rankwb.core.llm import Scripted
+    from rankwb.core.templates import Template
+    from rankwb.core.traces import Call,Trace
+    from rankwb.rag.context import Context
+    found = tuple(Passage(i, evil('text'), evil('title')) for i in ids)
+    calls = Trace([Call(evil('query'), 1, evil('about'), evil('prompt'), evil('said'), note=evil('note'))])
+    answer = Answer(evil('query'), evil('question'), evil('answer'), finish=evil('finish'), found=found, shown=(ids[0],), calls=calls, about={evil('votes'): evil('vote')})
+    lost = Answer('q2', evil('other'), None, evil('error'))
+    return dict(answer=answer, answers=Answers([answer,lost], evil('reader')), template=Template('{% raw %}'+evil('asked')+'{% endraw %}', evil('system')), packed=Context(each=3).pack(found, Scripted(says=str)))
 
 def displays(tmp):
     "One object at least of every class that shows itself; `tmp` is a folder to write in"
@@ -111,7 +125,7 @@ def displays(tmp):
         docs=docs, record=docs[0], queries=queries, qrels=qrels, run=run, ranking=run[0], show=run.show(qrels), collection=collection,
         stage=stage, union=stage | bm25, diagram=stage.diagram(), evaluation=evaluate(run, qrels, 'nDCG@10'), comparison=compare(results.evaluations),
         index=bm25.indexed(), explanation=bm25.explain(queries[0].text, ids[0]), trace=Analyzer('whitespace lower').trace(evil('trace')),
-        **retrieved(tmp, bm25), **reranked(), dataset=(known := Dataset(evil('name'), evil('set'), url=evil('url'))), datasets=Datasets([known], evil('pattern')), store=store, checkup=Checkup((Check(evil('part'), evil('check'), evil('there'), None, evil('advice')),)),
+        **retrieved(tmp, bm25), **reranked(), **answered(), dataset=(known := Dataset(evil('name'), evil('set'), url=evil('url'))), datasets=Datasets([known], evil('pattern')), store=store, checkup=Checkup((Check(evil('part'), evil('check'), evil('there'), None, evil('advice')),)),
         exploration=explored, document=explored.snapshot(ids[1]), free=Exploration(bm25, collection).ask(evil('typed')), results=results,
         report=HTML((tmp/'report.html').read_text()),
         table=panel(html_table([[evil('cell'), highlight(evil('marked'), ['lazy'])]], [evil('head')]*2, evil('caption'))))
@@ -144,7 +158,8 @@ expected = dict(docs='docs id0 title field text', record='id0 title text field',
     explanation='id0 query', trace='<script>owned', encoder='prompt document', store='stored', checkup='part check there advice', exploration='name query id0 id2 title text stage',
     sparse='prompt', late='prompt', remote='model', usage='', preset='name model prompt paper licence ran notes', presets='name model prompt paper licence ran', expansion='query',
     terms='text term', passages='title text', alignment='asked token', vectors='id0 note', lucene='field analyzer', why='why', catalogue='name description', visits='query url title error',
-    scripted='model', chat='model field said', agreement='', calls='query about prompt answer note', reliability='', rehearsal='', hf='model', fid='model', extractive='', scorer='label', service='model', deviation='',
+    scripted='model', chat='model field said', agreement='', calls='query about prompt answer note', reliability='', rehearsal='', hf='model', fid='model', extractive='', scorer='label', service='model', deviation='measure',
+    answer='question answer finish votes vote id0 title text prompt said note', answers='reader query question answer other error id0 title', template='asked system', packed='id0 title',
     dataset='name', datasets='name', document='id1 query', free='typed id0 title text', results='system collection', report='headline collection query system stage reranker', table='cell marked head caption')
 
 @pytest.mark.parametrize('name', expected)

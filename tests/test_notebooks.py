@@ -1,6 +1,5 @@
 "Every notebook runs, is clean, says nothing of the machine it ran on, has the shape of a page, and matches the package"
 import json,os,re,shutil,subprocess,sys
-from concurrent.futures import ThreadPoolExecutor,wait
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,25 +13,6 @@ from docs.readme import readme
 
 pages = order()
 each = pytest.mark.parametrize('nb', pages, ids=docname)
-
-# A process for each: a JVM, torch's threads and patched classes stay with their notebook, and a crash has a name
-run = '''import sys
-from pathlib import Path
-from nbdev.config import get_config
-from nbdev.test import test_nb
-cfg = get_config()
-sys.exit(not test_nb(Path(sys.argv[1]), skip_flags=cfg.tst_flags.split(), basepath=cfg.config_path)[0])'''
-
-@pytest.fixture(scope='session')
-def runs(request):
-    "The run of every notebook that is asked for, two at a time"
-    def one(p):
-        return subprocess.run([sys.executable, '-c', run, nbs/p], cwd=root, capture_output=True, text=True, timeout=600)
-    asked = [o.callspec.params['nb'] for o in request.session.items if getattr(o, 'function', None) is test_runs]
-    with ThreadPoolExecutor(2) as ex:
-        first = {p: ex.submit(one, p) for p in asked[:1]}
-        wait(first.values())   # the home page encodes the embedded collection; others find its vectors
-        yield first | {p: ex.submit(one, p) for p in asked[1:]}
 
 @each
 def test_runs(nb, runs):

@@ -1,25 +1,17 @@
 "PairRM against LLM-Blender's rule on small random weights: texts that fit and texts that are cut, single comparisons and scores, ties, and the ranks that were taken for an order"
-import json, os
+import json
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
 from rankwb.core.runs import Run
 from rankwb.reranking.pairrm import PairRM
 from rankwb.reranking.sorting import AllPairs, Bubble, Heapsort
+from small import alone, ids # noqa: F401, `alone` is a fixture
 
 pytest.importorskip('transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
 words = 'a the fox sea red blue snow day in where is ?'.split()
 rng = np.random.default_rng(0)
 texts = [' '.join(rng.choice(words, n)) for n in (3,9,1,14,6,40,5)]
 query = ' '.join(rng.choice(words, 20))
-ids = ['1','007','doc1','a b','é','x'*300,'1234567890']
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    "A cache folder of its own, one thread"
-    import torch
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):

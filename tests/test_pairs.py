@@ -1,5 +1,5 @@
 "What all pair scorers share: rows of tokens as tokenizers write them, one score for a pair whatever stands beside it, small random networks of every family to try it on"
-import os, string, sys, time, types
+import string, sys, time, types
 from dataclasses import dataclass
 import numpy as np, pytest
 from rankwb.core.reordering import pairs_of
@@ -7,24 +7,13 @@ from rankwb.core.runs import Run
 from rankwb.core.data import Docs, Queries
 from rankwb.reranking import pairs as module
 from rankwb.reranking.pairs import PairScorer, Ready, longest_first, only_second, pair_layout
+from small import alone, words # noqa: F401, `alone` is a fixture
 
 pytest.importorskip('sentence_transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the networks are tiny: threads would wait for one another
-words = ['list','sort','dict','key','value','open','file','read','line','split','join','heap','queue','thread','lock','time','date','parse']
 rng = np.random.default_rng(0)
 queries = ['sort a list', 'open file', 'Ärger – naïve 中文', 'key '*70]
 texts = [' '.join(rng.choice(words, n)) for n in rng.integers(1, 40, 25)]+['', ' \n', 'list', 'list', 'sort '*100, 'a key, a key. Key!', 'Ärger – naïve 中文']
 pairs = [(q,t) for q in queries for t in texts]
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    "No hub, one thread, no bars"
-    import torch
-    from huggingface_hub import constants
-    from transformers.utils import logging
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 def tokenizer(kind, most=60):
     "A tokenizer over `words` and letters as a family of networks has it: where it puts its own tokens, segments or none"

@@ -2,6 +2,7 @@
 from dataclasses import replace
 import numpy as np, pytest
 from rankwb.reranking.likelihood import UPR, question_prompts
+from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
 import transformers
@@ -16,13 +17,6 @@ nets = {
     'GPT2':  ('GPT2LMHeadModel', 'GPT2Config', dict(n_embd=32, n_layer=2, n_head=4, n_positions=300, initializer_range=.3)),
     'Llama': ('LlamaForCausalLM', 'LlamaConfig', causal),
     'Qwen2': ('Qwen2ForCausalLM', 'Qwen2Config', causal)}
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
 
 def tokenizer(architecture):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers

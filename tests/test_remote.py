@@ -1,13 +1,12 @@
 "Embedding services on a real server on this machine, in every mood that a service can be in"
-import asyncio, json, os, signal, socket, subprocess, sys, textwrap, threading, time
+import asyncio, json, signal, socket, subprocess, sys, textwrap, time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np, pytest
 from rankwb.core.caching import Store
 from rankwb.core.data import Docs
 from rankwb.core.calls import Limits, RemoteError
 from rankwb.retrieval.remote import RemoteEncoder, providers
+from serving import bare, drip, serving, well
 
 key = 'sk-very-secret-key'
 texts = [f'text {i}' for i in range(20)]
@@ -15,38 +14,14 @@ fast = Limits(parallel=2, retries=3, patience=.2, timeout=1)
 
 def vector(text, d=8): return np.random.default_rng(list(text.encode())).standard_normal(d).astype(np.float32)
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        server,asked = self.server,json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        with server.lock:
-            server.asked.append(dict(asked, path=self.path, auth=self.headers['Authorization'], at=time.monotonic()))
-            n,server.now = len(server.asked),server.now+1
-            server.most = max(server.most, server.now)
-        try:
-            d = asked.get('dimensions') or asked.get('output_dimension') or 8
-            data = [dict(index=i, embedding=vector(t, d).tolist()) for i,t in enumerate(asked.get('input') or asked.get('texts') or [])]
-            found = dict(embeddings={'float': [o['embedding'] for o in data]}) if 'texts' in asked else dict(data=data, usage=dict(total_tokens=10*len(data)))
-            if 'requests' in asked: found = dict(embeddings=[dict(values=vector(o['content']['parts'][0]['text']).tolist()) for o in asked['requests']])
-            server.mood(self, n, asked, found)
-        except (BrokenPipeError,ConnectionResetError): pass
-        finally:
-            with server.lock: server.now -= 1
-    def give(self, body, status=200, **headers):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for k,v in ({'Content-Type':'application/json', 'Content-Length': str(len(body))}|{k.replace('_', '-'):v for k,v in headers.items()}).items(): self.send_header(k, v)
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *a): pass
+def answer(asked):
+    "As the services document it"
+    if 'requests' in asked: return dict(embeddings=[dict(values=vector(o['content']['parts'][0]['text']).tolist()) for o in asked['requests']])
+    d = asked.get('dimensions') or asked.get('output_dimension') or 8
+    data = [dict(index=i, embedding=vector(t, d).tolist()) for i,t in enumerate(asked.get('input') or asked.get('texts') or [])]
+    return dict(embeddings={'float': [o['embedding'] for o in data]}) if 'texts' in asked else dict(data=data, usage=dict(total_tokens=10*len(data)))
 
-@contextmanager
-def service(mood=lambda h, n, asked, found: h.give(found)):
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    s.daemon_threads,s.mood,s.asked,s.now,s.most,s.lock = True,mood,[],0,0,threading.Lock()
-    s.url = f'http://127.0.0.1:{s.server_port}/v1'
-    threading.Thread(target=s.serve_forever, args=(.02,), daemon=True).start()
-    try: yield s
-    finally: s.shutdown(); s.server_close()
+def service(mood=well): return serving(answer, mood, base='/v1')
 
 @pytest.fixture
 def store(tmp_path): return Store(tmp_path/'s.sqlite')
@@ -70,7 +45,7 @@ def failing(mood, store, some=texts, **kw):
 
 def after(k, then):
     "The first `k` calls go well"
-    return lambda h, n, asked, found: h.give(found) if n<=k else then(h)
+    return lambda h, n, asked: h.give() if n<=k else then(h)
 
 @pytest.mark.parametrize('then,says,calls', [
     (lambda h: h.give(dict(error=dict(message=f'Incorrect API key provided: {key}')), 401), 'refuses the key (401: Incorrect API key provided: …)', 1),
@@ -105,7 +80,7 @@ def test_goes_on(store, small):
     with service(after(2, lambda h: h.give(b'', 403))) as s:
         enc = encoder(s, store, limits=Limits(parallel=1))
         with pytest.raises(RemoteError): enc.encode(texts, 'doc')
-        s.mood = lambda h, n, asked, found: h.give(found)
+        s.mood = well
         right(enc.encode(texts, 'doc'))
         assert sorted(t for o in s.asked[3:] for t in o['input'])==sorted(texts[10:])
         right(encoder(s, store).encode(texts[::-1]*2, 'doc'), texts[::-1]*2)
@@ -114,33 +89,30 @@ def test_goes_on(store, small):
         assert (u.calls,u.tokens,u.items,u.kept)==(4,200,20,10)
 
 @pytest.mark.parametrize('mood', [
-    lambda h, n, asked, found: h.give(b'', 429, Retry_After='0') if n<4 else h.give(found),
-    lambda h, n, asked, found, seen=set(): (h.give(found) if str(asked['input']) in seen else h.give(b'<title>x</title>', 502), seen.add(str(asked['input']))),
-    lambda h, n, asked, found: h.connection.shutdown(socket.SHUT_RDWR) if n in (2,3) else h.give(found),
-    lambda h, n, asked, found: time.sleep(1.3) if n==1 else h.give(found),
-    lambda h, n, asked, found: h.give(dict(found, data=found['data'][::-1])),
-    lambda h, n, asked, found: (time.sleep(.2*(n==1)), h.give(found)),
+    lambda h, n, asked: h.give(b'', 429, Retry_After='0') if n<4 else h.give(),
+    lambda h, n, asked, seen=set(): (h.give() if str(asked['input']) in seen else h.give(b'<title>x</title>', 502), seen.add(str(asked['input']))),
+    lambda h, n, asked: h.connection.shutdown(socket.SHUT_RDWR) if n in (2,3) else h.give(),
+    lambda h, n, asked: time.sleep(1.3) if n==1 else h.give(),
+    lambda h, n, asked: h.give(dict(h.found, data=h.found['data'][::-1])),
+    lambda h, n, asked: (time.sleep(.2*(n==1)), h.give()),
 ], ids=['429','502','cut','hangs','shuffled','out of turn'])
 def test_right_in_the_end(mood, store, small):
     with service(mood) as s: right(encoder(s, store).encode(texts, 'doc'))
 
 def test_drips(store):
     "A server that sends a byte now and then is given up in time"
-    def drip(h, n, asked, found):
-        h.send_response(200); h.send_header('Content-Length', '999'); h.end_headers()
-        for _ in range(40): h.wfile.write(b' '); h.wfile.flush(); time.sleep(.1)
     start = time.monotonic()
     said,asked = failing(drip, store, limits=Limits(parallel=1, retries=0, timeout=.5))
     assert 'not whole in time' in said and time.monotonic()-start<2
 
 def test_retry_after_holds_all_threads(store, small):
     "Nobody calls while the service asks to wait"
-    with service(lambda h, n, asked, found: h.give(b'', 429, Retry_After='0.6') if n==1 else h.give(found)) as s:
+    with service(lambda h, n, asked: h.give(b'', 429, Retry_After='0.6') if n==1 else h.give()) as s:
         right(encoder(s, store, limits=Limits(parallel=1, patience=5)).encode(texts))
         assert s.asked[1]['at']-s.asked[0]['at']>=.55
 
 def test_limits(store, small):
-    slow = lambda h, n, asked, found: (time.sleep(.1), h.give(found))
+    slow = lambda h, n, asked: (time.sleep(.1), h.give())
     with service(slow) as s:
         right(encoder(s, store, limits=Limits(parallel=3)).encode(texts))
         assert s.most==3
@@ -154,10 +126,10 @@ def test_limits(store, small):
 
 def test_too_long(store, small):
     "The text that is too long is named; shorter calls are found by halves"
-    def reads(h, n, asked, found):
+    def reads(h, n, asked):
         size = [len(t.split()) for t in asked['input']]
         if max(size)>4: return h.give(dict(error=dict(message='maximum context length is 4 tokens')), 400)
-        h.give(b'', 413) if sum(size)>5 else h.give(found)
+        h.give(b'', 413) if sum(size)>5 else h.give()
     with service(reads) as s: right(encoder(s, store).encode(texts))
     said,_ = failing(reads, store, texts[:7]+['one two three four five']+texts[7:], limits=Limits(parallel=1, retries=0))
     assert "text 7, 'one two three four five'; cut it into passages" in said
@@ -184,7 +156,7 @@ def test_wires(model, query, doc, store):
         right(enc.encode(texts[:3], 'doc'), texts[:3], 4)
         name = 'dimensions' if model.split('/')[0] in ('openai','jina_ai') else 'output_dimension'
         for asked,more in zip(s.asked, (query,doc)):
-            assert {k:v for k,v in asked.items() if k not in ('at','auth','path','input','texts')}=={'model': model.split('/')[1], name: 4, **more}
+            assert {k:v for k,v in bare(asked).items() if k not in ('input','texts')}=={'model': model.split('/')[1], name: 4, **more}
             assert asked['auth']==f'Bearer {key}' and asked['path']==('/v1/embed' if 'cohere' in model else '/v1/embeddings')
     assert RemoteEncoder(model).digest!=RemoteEncoder(model, dimensions=4).digest!=enc.digest
 
@@ -214,9 +186,9 @@ def test_in_an_event_loop(store):
 
 def test_killed(tmp_path, small):
     "kill -9 in the middle: what had come is kept"
-    def slow(h, n, asked, found):
+    def slow(h, n, asked):
         if n>2: time.sleep(30)
-        h.give(found)
+        h.give()
     run = '''
         from dataclasses import replace
         from rankwb.core.calls import Limits
@@ -229,7 +201,7 @@ def test_killed(tmp_path, small):
         until = time.monotonic()+20
         while len(s.asked)<3 and time.monotonic()<until: time.sleep(.05)
         p.kill(); p.wait()
-        s.mood = lambda h, n, asked, found: h.give(found)
+        s.mood = well
         right(RemoteEncoder('openai/m', api_base=s.url, store=Store(tmp_path/'k.sqlite')).encode(texts, 'doc'))
         assert sorted(t for o in s.asked[3:] for t in o['input'])==sorted(texts[10:])
 
@@ -242,7 +214,7 @@ def test_interrupted(tmp_path):
         from rankwb.core.caching import Store
         try: RemoteEncoder('openai/m', api_base='{}', limits=Limits(timeout=60), store=Store(':memory:')).encode(['a'])
         except KeyboardInterrupt: sys.exit(7)'''
-    with service(lambda h, n, asked, found: time.sleep(30)) as s:
+    with service(lambda h, n, asked: time.sleep(30)) as s:
         p = subprocess.Popen([sys.executable, '-c', textwrap.dedent(run.format(s.url))])
         until = time.monotonic()+20
         while not s.asked and time.monotonic()<until: time.sleep(.05)
@@ -271,7 +243,7 @@ def test_litellm(store):
         enc = encoder(s, store, 'gemini/gemini-embedding-001')
         right(enc.encode(texts[:3], 'doc'), texts[:3])
         assert 'RETRIEVAL_DOCUMENT' in json.dumps(s.asked[0])
-    with service(lambda h, n, asked, found: h.give(b'', 429, Retry_After='0') if n<3 else h.give(dict(error=dict(message=f'API key not valid {key}')), 401)) as s:
+    with service(lambda h, n, asked: h.give(b'', 429, Retry_After='0') if n<3 else h.give(dict(error=dict(message=f'API key not valid {key}')), 401)) as s:
         with pytest.raises(RemoteError, match='API key not valid (…|REDACTED)') as e: encoder(s, store, 'gemini/gemini-embedding-001').encode(['a'])
         assert len(s.asked)==3 and key not in str(e.value)
 

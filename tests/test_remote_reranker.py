@@ -1,8 +1,7 @@
 "Rerankers behind a real server on this machine, in the words of each service and in every mood"
-import asyncio, json, socket, threading, time, warnings
+import asyncio, json, socket, time, warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from rankwb.core.caching import Store
@@ -11,46 +10,29 @@ from rankwb.core.data import Docs, Queries
 from rankwb.core.pipelines import parse
 from rankwb.core.runs import Run
 from rankwb.reranking.remote import RemoteReranker, endpoints
+from serving import bare, serving, well
 
 key = 'sk-very-secret-key'
 fast = Limits(parallel=2, retries=2, patience=.1, timeout=1)
 
 def worth(query, text): return float(np.random.default_rng(list((query+text).encode())).standard_normal())
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        server,asked = self.server,json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        with server.lock: server.asked.append(dict(asked, path=self.path, auth=self.headers['Authorization'], headers=dict(self.headers)))
-        try: server.mood(self, len(server.asked), asked, self.answer(asked))
-        except (BrokenPipeError,ConnectionResetError): pass
-    def answer(self, asked):
-        "As the services document it"
-        kind = self.server.kind
-        texts = asked[{'mixedbread':'input', 'tei':'texts', 'isaacus':'texts'}.get(kind, 'documents')]
-        texts = [t['text'] for t in texts] if kind=='pinecone' else texts
-        score = 'score' if kind in ('mixedbread','tei','isaacus','pinecone') else 'relevance_score'
-        rows = sorted(({'index': i, score: worth(asked['query'], t)} for i,t in enumerate(texts)), key=lambda o: -o[score])[:asked.get('top_n') or asked.get('top_k')]
-        return {'cohere': dict(id='1', results=rows, meta=dict(api_version=dict(version='2'), billed_units=dict(search_units=1))),
-                'jina_ai': dict(model='m', object='list', usage=dict(total_tokens=9), results=rows),
-                'voyage': dict(object='list', data=rows, model='m', usage=dict(total_tokens=9)),
-                'mixedbread': dict(object='list', data=rows, model='m', usage=dict(prompt_tokens=9, total_tokens=9), top_k=len(texts), return_input=False),
-                'isaacus': dict(results=rows, usage=dict(input_tokens=9)), 'pinecone': dict(model='m', data=rows, usage=dict(rerank_units=1)),
-                'tei': rows, 'server': dict(id='1', model='m', usage=dict(total_tokens=9), results=rows)}[kind]
-    def give(self, body, status=200, **headers):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for k,v in ({'Content-Type':'application/json', 'Content-Length': str(len(body))}|{k.replace('_', '-'):v for k,v in headers.items()}).items(): self.send_header(k, v)
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *a): pass
+def answer(kind, asked):
+    "As the services document it"
+    texts = asked[{'mixedbread':'input', 'tei':'texts', 'isaacus':'texts', 'nvidia':'passages'}.get(kind, 'documents')]
+    texts = [t['text'] for t in texts] if kind in ('pinecone','nvidia') else texts
+    query = asked['query']['text'] if kind=='nvidia' else asked['query']
+    score = 'logit' if kind=='nvidia' else 'score' if kind in ('mixedbread','tei','isaacus','pinecone') else 'relevance_score'
+    rows = sorted(({'index': i, score: worth(query, t)} for i,t in enumerate(texts)), key=lambda o: -o[score])[:asked.get('top_n') or asked.get('top_k')]
+    return {'cohere': dict(id='1', results=rows, meta=dict(api_version=dict(version='2'), billed_units=dict(search_units=1))),
+            'jina_ai': dict(model='m', object='list', usage=dict(total_tokens=9), results=rows),
+            'voyage': dict(object='list', data=rows, model='m', usage=dict(total_tokens=9)),
+            'mixedbread': dict(object='list', data=rows, model='m', usage=dict(prompt_tokens=9, total_tokens=9), top_k=len(texts), return_input=False),
+            'isaacus': dict(results=rows, usage=dict(input_tokens=9)), 'pinecone': dict(model='m', data=rows, usage=dict(rerank_units=1)),
+            'nvidia': dict(rankings=rows, usage=dict(prompt_tokens=9, total_tokens=9)),
+            'tei': rows, 'server': dict(id='1', model='m', usage=dict(total_tokens=9), results=rows)}[kind]
 
-@contextmanager
-def service(mood=lambda h, n, asked, found: h.give(found), kind='cohere'):
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    s.daemon_threads,s.mood,s.asked,s.kind,s.lock,s.url = True,mood,[],kind,threading.Lock(),f'http://127.0.0.1:{s.server_port}'
-    threading.Thread(target=s.serve_forever, args=(.02,), daemon=True).start()
-    try: yield s
-    finally: s.shutdown(); s.server_close()
+def service(mood=well, kind='cohere'): return serving(partial(answer, kind), mood, kind=kind)
 
 def reranker(s, limits=fast, store=None, **kw): return RemoteReranker(f'{s.kind}/m', api_base=s.url, api_key=key, limits=limits, store=store or Store(':memory:'), **kw)
 
@@ -73,10 +55,11 @@ def test_services(kind):
     with service(kind=kind) as s:
         r = reranker(s, price=1.)
         right(r(run), run)
-        e,asked = endpoints[kind],[{k: v for k,v in o.items() if k not in ('headers','auth','path')} for o in s.asked]
+        e,asked = endpoints[kind],[bare(o) for o in s.asked]
         assert all(o['path']==f'/{e.path}' for o in s.asked)
         assert ('model' in asked[0])==(kind!='tei') and all(asked[0].get(k)==v for k,v in e.extra.items())
         assert not e.top or asked[0][e.top]==7 # the distinct texts: all of them
+        if kind=='nvidia': assert asked[0]['query']=={'text':'one'} and asked[0]['passages'][0]=={'text':'text 0'} and asked[0]['truncate']=='NONE'
         if kind=='pinecone': assert s.asked[0]['headers']['Api-Key']==key and s.asked[0]['headers']['X-Pinecone-API-Version']=='2024-10' and asked[0]['documents'][0]=={'text':'text 0'}
         else: assert s.asked[0]['auth']==f'Bearer {key}'
         assert r.usage.tokens=={'cohere':3,'pinecone':3,'tei':0}.get(kind, 27) and r.usage.unit==('searches' if kind in ('cohere','pinecone') else 'tokens')
@@ -98,7 +81,7 @@ def test_equal_and_blank(texts):
         assert out.ids==[str(i) for i in want]
         assert all(t.strip() for o in s.asked for t in o['documents']) and all(len(set(o['documents']))==len(o['documents']) for o in s.asked)
 
-def change(f): return lambda h, n, asked, found: h.give(dict(found, results=f(found['results'])))
+def change(f): return lambda h, n, asked: h.give(dict(h.found, results=f(h.found['results'])))
 
 @pytest.mark.parametrize('mood,says,calls', [
     (lambda h, *a: h.give(dict(message=f'invalid api token {key}'), 401), 'refuses the key (401: invalid api token …)', 1),
@@ -116,10 +99,10 @@ def change(f): return lambda h, n, asked, found: h.give(dict(found, results=f(fo
     (lambda h, *a: h.give(dict(results='no')), 'something else than an answer', 3),
     (change(lambda rows: []), 'it gave 0 scores for 7 documents', 3),
     (change(lambda rows: rows[:5]), 'it gave 5 scores for 7 documents', 3), # the best five, as a default of top_n gives them
-    (change(lambda rows: rows[:6]+rows[:1]), 'or not one for each', 3),
-    (change(lambda rows: [o|dict(index=o['index']+1) for o in rows]), 'or not one for each', 3),
+    (change(lambda rows: sorted(rows, key=lambda o: o['index'])[:6]+[r for r in rows if r['index']==2]), 'it gave 7 scores for 7 documents, none for the documents 6 and several for the documents 2', 3),
+    (change(lambda rows: [o|dict(index=o['index']+1) for o in rows]), 'none for the documents 0 and some for what was not asked: 7', 3),
     (change(lambda rows: [o|dict(relevance_score=None) for o in rows]), 'something else than an answer', 3),
-    (change(lambda rows: [o|dict(relevance_score=float('nan')) for o in rows]), 'not a finite number', 3),
+    (change(lambda rows: [o|dict(relevance_score=float('nan')) for o in rows]), 'a score that is not a finite number for the document 0', 3),
 ], ids=lambda o: o if isinstance(o, str) else '')
 def test_faults(mood, says, calls):
     "One sentence, no more calls than make sense, and never an order that nobody gave"
@@ -128,9 +111,55 @@ def test_faults(mood, says, calls):
         with pytest.raises(RemoteError) as e: reranker(s, limits=Limits(parallel=1, retries=2, patience=.05, timeout=.3))(run)
         assert says in str(e.value) and key not in str(e.value) and '\n' not in str(e.value) and len(s.asked)==calls
 
+# request → answer, as the documentation of each service shows them, and the order that is meant
+documented = {
+    'cohere': (dict(model='rerank-v3.5', top_n=3), dict(results=[dict(index=1, relevance_score=.999071), dict(index=2, relevance_score=.32713068), dict(index=0, relevance_score=.1867867)],
+               id='07734bd2-2473-4f07-94e1-0d9f0e6843cf', meta=dict(api_version=dict(version='2', is_experimental=False), billed_units=dict(search_units=1))), [1,2,0]), # docs.cohere.com/reference/rerank
+    'jina_ai': (dict(model='jina-reranker-v3', top_n=3, return_documents=False), dict(model='jina-reranker-v2-base-multilingual', usage=dict(total_tokens=815),
+               results=[dict(index=0, document=dict(text='x'), relevance_score=.8783142566680908), dict(index=2, document=dict(text='z'), relevance_score=.7624675869941711), dict(index=1, relevance_score=.1)]), [0,2,1]), # docs.newapi.pro/api/jinaai-rerank
+    'voyage': (dict(model='rerank-2.5', top_k=3, return_documents=False, truncation=False), dict(object='list', data=[dict(relevance_score=.4375, index=0), dict(relevance_score=.421875, index=1), dict(relevance_score=.1, index=2)],
+               model='rerank-lite-1', usage=dict(total_tokens=26)), [0,1,2]), # docs.voyageai.com/reference/reranker-api
+    'pinecone': (dict(model='bge-reranker-v2-m3', top_n=3, return_documents=False, parameters=dict(truncate='NONE')), dict(model='bge-reranker-v2-m3', data=[dict(index=2, score=.48357219, document=dict(id='vec3', text='z')),
+               dict(index=0, score=.048405956), dict(index=1, score=.0006563728)], usage=dict(rerank_units=1)), [2,0,1]), # docs.pinecone.io/reference/api/2024-10/inference/rerank
+    'nvidia': (dict(model='nvidia/llama-nemotron-rerank-1b-v2', truncate='NONE'), dict(rankings=[dict(index=0, logit=-1.2421875), dict(index=2, logit=-5.41015625), dict(index=1, logit=-8.2421875)],
+               usage=dict(prompt_tokens=123, total_tokens=123)), [0,2,1]), # docs.nvidia.com/nim/nemo-retriever/text-reranking, using-reranking
+    'server': (dict(model='BAAI/bge-reranker-large', top_n=3), dict(results=[dict(index=0, relevance_score=.3886180520057678), dict(index=1, relevance_score=.0055549247190356255), dict(index=2, relevance_score=0.)]), [0,1,2])} # docs.openvino.ai, ovms_docs_rest_api_rerank
+
+@pytest.mark.parametrize('kind', documented)
+def test_documented(kind):
+    "A request has the fields that are documented and no others; the answer that is shown is read by index"
+    says,found,order = documented[kind]
+    with serving(lambda asked: found, well, kind=kind) as s:
+        r = RemoteReranker(f'{kind}/{says["model"]}', api_base=s.url, api_key=key, limits=fast, store=Store(':memory:'))
+        assert r.rank('q', ['x','y','z']).ids==[str(i) for i in order]
+        asked,e = bare(s.asked[0]),endpoints[kind]
+        assert asked=={**says, 'query': dict(text='q') if kind=='nvidia' else 'q', e.docs: [dict(text=t) for t in 'xyz'] if e.wrap else ['x','y','z']}==r.request('q', ['x','y','z'])
+
+@pytest.mark.parametrize('kind', endpoints)
+def test_trace(kind):
+    "Every call with what was sent and what came; kept ones are not made again, and there is no key in it"
+    run,store = ranking(),Store(':memory:')
+    with service(kind=kind) as s:
+        r = reranker(s, store=store, batch=3, price=1e6)
+        trace = r.trace(run)
+        assert len(trace)==len(s.asked)==9 and trace.counts==dict(ok=9, repaired=0, failed=0) and not any(c.kept for c in trace)
+        assert [c.query for c in trace]==[q for q in ('q0','q1','q2') for _ in range(3)] and trace[0].what=='3 texts from rank 1' and trace[2].what=='1 texts from rank 7'
+        assert sorted(c.prompt for c in trace)==sorted(json.dumps(bare(o)) for o in s.asked)
+        assert all(c.ms>0 and c.answer[0]==('[' if kind=='tei' else '{') for c in trace)
+        assert sum(c.cost for c in trace)==r.usage.tokens==(9*(1 if kind in ('cohere','pinecone') else 0 if kind=='tei' else 9)) and sum(c.asked for c in trace)==(0 if kind in ('cohere','pinecone','tei') else 81)
+        again = r.trace(run)
+        right(r(run), run)
+        assert len(s.asked)==9 and all(c.kept and not c.ms for c in again) and key not in repr(list(trace))+repr(list(again))
+
+def test_trace_of_errors():
+    run = ranking()
+    with service(lambda h, n, asked: h.give(b'', 400) if asked['query']=='two' else h.give()) as s: trace = reranker(s).trace(run)
+    assert [c.verdict for c in trace]==['ok','failed','ok'] and 'refuses the request' in trace[1].note and trace[1].answer==''
+    with service(lambda h, *a: h.give(b'', 401)) as s, pytest.raises(RemoteError, match='refuses the key'): reranker(s).trace(run)
+
 def test_one_query_fails():
     run,store = ranking(),Store(':memory:')
-    mood = lambda h, n, asked, found: h.give(b'', 400) if asked['query']=='two' and not h.server.well else h.give(found)
+    mood = lambda h, n, asked: h.give(b'', 400) if asked['query']=='two' and not h.server.well else h.give()
     with service(mood) as s:
         s.well = False
         with pytest.raises(RemoteError, match="1 of 3 queries have no scores, the first is 'q1'"): reranker(s, store=store)(run)

@@ -1,5 +1,5 @@
 "Learned sparse retrieval: every kind of model against sentence-transformers, against the formulas and the code of the authors, and against Lucene's impact index"
-import importlib.util, json, os, string, subprocess, sys, types, warnings
+import importlib.util, json, subprocess, sys, types
 from pathlib import Path
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
@@ -8,36 +8,14 @@ from rankwb.core.runs import Run
 from rankwb.retrieval import checkpoints, sparse as module
 from rankwb.retrieval.expansion import SparseEncoder
 from rankwb.retrieval.sparse import Sparse, impacts, term_weights
+from small import alone, bert, few, ids, wordpiece, words # noqa: F401, `alone` is a fixture
 
 pytest.importorskip('sentence_transformers')
-os.environ['OMP_NUM_THREADS'] = '1' # the models are tiny: threads would wait for one another
 rng = np.random.default_rng(0)
-words = ['list','sort','dict','key','value','open','file','read','line','split','join','heap','queue','thread','lock','time','date','parse']
 texts = [' '.join(rng.choice(words, n)) for n in rng.integers(1, 30, 40)]+['', 'list', 'list', 'Ärger – naïve 中文', ' \n', 'sort '*100, 'a key, a key. Key!']
-ids = ['1','007','doc1','a b','é','x'*300,'1234567890']
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    "A cache folder of its own, and no hub"
-    import torch
-    torch.set_num_threads(1)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-    from huggingface_hub import constants
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-
-def tokenizer():
-    "A WordPiece tokenizer over `words` and letters"
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertTokenizerFast
-    pieces = ['[PAD]','[UNK]','[CLS]','[SEP]','[MASK]',*words,*string.ascii_lowercase,*('##'+c for c in string.ascii_lowercase),*':.?!,']
-    t = Tokenizer(models.WordPiece({p:i for i,p in enumerate(pieces)}, unk_token='[UNK]'))
-    t.normalizer,t.pre_tokenizer = normalizers.BertNormalizer(),pre_tokenizers.BertPreTokenizer()
-    t.post_processor = processors.TemplateProcessing(single='[CLS] $A [SEP]', pair='[CLS] $A [SEP] $B [SEP]', special_tokens=[('[CLS]',2),('[SEP]',3)])
-    return BertTokenizerFast(tokenizer_object=t, model_max_length=40)
-
-def config():
-    from transformers import BertConfig
-    return BertConfig(vocab_size=len(tokenizer()), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=40, initializer_range=.3)
+def tokenizer(): return wordpiece(40)
+def config(): return bert(tokenizer())
 
 @pytest.fixture(scope='session')
 def network(tmp_path_factory):
@@ -91,7 +69,8 @@ def test_equals_sentence_transformers(build, case):
     for kind,encode in dict(query=st.encode_query, doc=st.encode_document).items():
         mine = enc.encode(texts, kind)
         assert mine.dtype==np.float32 and mine.shape==(len(texts),len(enc.vocabulary))
-        for size in (1,32): np.testing.assert_allclose(mine.toarray(), encode(texts, batch_size=size).to_dense().numpy(), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(mine.toarray(), encode(texts, batch_size=32).to_dense().numpy(), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(mine.toarray()[few(len(texts))], encode([texts[i] for i in few(len(texts))], batch_size=1).to_dense().numpy(), atol=1e-5, rtol=1e-5)
     assert enc.config['similarity']==st.similarity_fn_name
 
 def test_formula(build):

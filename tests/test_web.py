@@ -1,7 +1,5 @@
 "A small web on this machine, with everything that one meets out there; and tapes that give it back"
-import gzip, json, os, signal, socket, subprocess, sys, textwrap, threading, time, warnings, zlib
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import gzip, json, socket, subprocess, sys, textwrap, time, warnings
 from pathlib import Path
 import pytest
 from rankwb.core.caching import Store
@@ -14,39 +12,24 @@ from rankwb.core.calls import Limits, RemoteError
 from rankwb.retrieval.chunking import Chunker, MaxP
 from rankwb.retrieval.pages import Manners, page_text, visits
 from rankwb.retrieval.web import Plain, Serper, Tape, Web
+from serving import Handler, bare, listening, serving
 
 pytest.importorskip('trafilatura'); pytest.importorskip('protego')
 here = Manners(private=True, delay=0, timeout=.8, most=300_000)
 def article(text, title='T'): return f'<html><head><title>{title}</title></head><body><nav>Home Shop Login</nav><article><p>{text}</p></article></body></html>'
 long = 'The lists of Python keep what they are given in order, and give it back in that order whenever they are asked. '*4
 
-@contextmanager
 def site(**paths):
     "A host with these pages: path → body, or (status, headers, body), or a function of the handler"
-    class Handler(BaseHTTPRequestHandler):
+    class Site(Handler):
         protocol_version = 'HTTP/1.1'
-        def do_GET(self):
-            with s.lock: s.asked.append((self.path, dict(self.headers), time.monotonic())); s.now += 1; s.most = max(s.most, s.now)
-            try:
-                o = paths.get(self.path.strip('/').split('?')[0].replace('.', '_') or 'root', (404, {}, b''))
-                if callable(o): o(self)
-                else: self.give(*(o if isinstance(o, tuple) else (200, {}, o)))
-            except (BrokenPipeError,ConnectionResetError): pass
-            finally:
-                with s.lock: s.now -= 1
-        def give(self, status, headers, body=b''):
-            body = body if isinstance(body, bytes) else body.encode()
-            self.send_response(status)
-            for k,v in ({'Content-Type':'text/html; charset=utf-8', 'Content-Length': str(len(body))}|headers).items(): self.send_header(k, v)
-            self.end_headers()
-            self.wfile.write(body)
-        def log_message(self, *a): pass
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    s.daemon_threads,s.asked,s.lock,s.now,s.most = True,[],threading.Lock(),0,0
-    s.url = f'http://127.0.0.1:{s.server_port}'
-    threading.Thread(target=s.serve_forever, args=(.02,), daemon=True).start()
-    try: yield s
-    finally: s.shutdown(); s.server_close()
+        def do_GET(self): self.noted((self.path, dict(self.headers), time.monotonic()), self.answer)
+        def answer(self, n):
+            o = paths.get(self.path.strip('/').split('?')[0].replace('.', '_') or 'root', (404, {}, b''))
+            if callable(o): o(self)
+            else: self.give(*(o if isinstance(o, tuple) else (200, {}, o)))
+        def give(self, status, headers, body=b''): self.send(body, status, {'Content-Type':'text/html; charset=utf-8'}|headers)
+    return listening(Site)
 
 def one(s, path='/a', manners=here): return visits([s.url+path], manners)[0]
 
@@ -226,36 +209,29 @@ def test_a_query_that_fails(tmp_path):
 
 def test_serper(monkeypatch, tmp_path):
     "Its wire, its errors; its key is nowhere"
-    asked = []
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append((self.path, self.headers['X-API-KEY'], json.loads(self.rfile.read(int(self.headers['Content-Length'])))))
-            status,body = moods.pop(0) if moods else (200, dict(searchParameters={}, organic=[dict(title='T', link='http://127.0.0.1:1/', snippet='S', position=1), dict(title='no link')], answerBox={}))
-            body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for k,v in {'Content-Length': str(len(body)), 'Retry-After':'0'}.items(): self.send_header(k, v)
-            self.end_headers(); self.wfile.write(body)
-        def log_message(self, *a): pass
-    s = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    threading.Thread(target=s.serve_forever, args=(.02,), daemon=True).start()
+    found = dict(searchParameters={}, organic=[dict(title='T', link='http://127.0.0.1:1/', snippet='S', position=1), dict(title='no link')], answerBox={})
     moods,limits = [(429, b'slow'),(500, b'oops')],Limits(retries=2, patience=.1)
-    serper = Serper('de', 'en', base=f'http://127.0.0.1:{s.server_port}', api_key='sk-secret-key', limits=limits)
-    assert serper('q', 7)==[dict(url='http://127.0.0.1:1/', title='T', snippet='S')]
-    assert asked[-1]==('/search','sk-secret-key',dict(q='q', num=7, gl='de', hl='en')) and len(asked)==3
-    for mood,says in (((403, dict(message='Unauthorized. sk-secret-key')), '403: Unauthorized. …'), ((200, b'<title>Login</title>'), "an HTML page, 'Login' instead of JSON"), ((200, dict(x=1)), 'its answer has no results, only x')):
-        moods.append(mood)
-        with pytest.raises(RemoteError, match=says): serper('q')
-    moods.append((403, dict(message='Unauthorized.')))
-    with pytest.raises(RemoteError, match='SERPER_API_KEY'): Web(serper)(['a','b'])
-    web = Web(serper, tape=str(tmp_path/'t.jsonl'), manners=here)
-    quiet(web, 'q')
-    assert 'secret' not in (tmp_path/'t.jsonl').read_text()+repr(web)+repr(serper.__dict__)+web.fingerprint
-    monkeypatch.setenv('SERPER_API_KEY', 'sk-of-the-environment')
-    Serper(base=serper.base)('q')
-    assert asked[-1][1] is None # not for another host
-    monkeypatch.delenv('SERPER_API_KEY')
-    with pytest.raises(RemoteError, match='there is no key; set SERPER_API_KEY'): Serper()('q')
-    s.shutdown(); s.server_close()
+    def mood(h, n, asked):
+        status,body = moods.pop(0) if moods else (200, found)
+        h.give(body, status, Retry_After='0')
+    keys = lambda: [o['headers']['X-API-KEY'] for o in s.asked]
+    with serving(lambda asked: found, mood) as s:
+        serper = Serper('de', 'en', base=s.url, api_key='sk-secret-key', limits=limits)
+        assert serper('q', 7)==[dict(url='http://127.0.0.1:1/', title='T', snippet='S')]
+        assert bare(s.asked[-1])==dict(q='q', num=7, gl='de', hl='en') and s.asked[-1]['path']=='/search' and keys()[-1]=='sk-secret-key' and len(s.asked)==3
+        for mood,says in (((403, dict(message='Unauthorized. sk-secret-key')), '403: Unauthorized. …'), ((200, b'<title>Login</title>'), "an HTML page, 'Login' instead of JSON"), ((200, dict(x=1)), 'its answer has no results, only x')):
+            moods.append(mood)
+            with pytest.raises(RemoteError, match=says): serper('q')
+        moods.append((403, dict(message='Unauthorized.')))
+        with pytest.raises(RemoteError, match='SERPER_API_KEY'): Web(serper)(['a','b'])
+        web = Web(serper, tape=str(tmp_path/'t.jsonl'), manners=here)
+        quiet(web, 'q')
+        assert 'secret' not in (tmp_path/'t.jsonl').read_text()+repr(web)+repr(serper.__dict__)+web.fingerprint
+        monkeypatch.setenv('SERPER_API_KEY', 'sk-of-the-environment')
+        Serper(base=serper.base)('q')
+        assert keys()[-1] is None # not for another host
+        monkeypatch.delenv('SERPER_API_KEY')
+        with pytest.raises(RemoteError, match='there is no key; set SERPER_API_KEY'): Serper()('q')
 
 def test_killed(tmp_path):
     "kill -9 while a page hangs: those before it are on the tape, and are not fetched again"

@@ -7,13 +7,13 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from rankwb.core.rounds import rounds
 from rankwb.core.stages import stage_types
-from rankwb.reranking.consistency import SelfConsistency, borda, centres, contradictions, kemeny, reciprocal
+from rankwb.reranking.consistency import PermutationSelfConsistency, borda, centres, contradictions, kemeny, reciprocal
 from rankwb.reranking.windows import Full, Sliding, TopDown, Tournament, Windows
 
 sizes = (1,2,5,10,19,20,21,25,30,100)
 algorithms = [Sliding(), Sliding(20, 10, passes=3), Sliding(10, 5), Sliding(4, 4), Sliding(7, 3), Full(), TopDown(), TopDown(together=True), TopDown(10, 5, budget=25),
-              TopDown(6, 1, budget=1), Tournament(), Tournament(winners=1), Tournament(8, 3, k=4), SelfConsistency(Sliding(), m=3), SelfConsistency(TopDown(), m=4, by='borda'),
-              SelfConsistency(Full(), m=2, by='rrf', seed=5)]
+              TopDown(6, 1, budget=1), Tournament(), Tournament(winners=1), Tournament(8, 3, k=4), PermutationSelfConsistency(Sliding(), m=3), PermutationSelfConsistency(TopDown(), m=4, by='borda'),
+              PermutationSelfConsistency(Full(), m=2, by='rrf', seed=5)]
 
 def shuffled(n, seed=0): return random.Random(seed*1000+n).sample(range(n), n)
 
@@ -62,7 +62,7 @@ def test_with_a_model_that_is_right(algorithm, n):
 
 @pytest.mark.parametrize('n', sizes)
 @pytest.mark.parametrize('algorithm,top', [(Sliding(), 10), (Full(), 100), (TopDown(budget=100), 10), (TopDown(budget=100, together=True), 10), (TopDown(12, 3, budget=100), 3), (Tournament(), 10), (Tournament(winners=1, k=3), 3),
-                                           (SelfConsistency(Sliding(), m=3), 10), (SelfConsistency(Full(), m=5, by='borda'), 100)], ids=repr)
+                                           (PermutationSelfConsistency(Sliding(), m=3), 10), (PermutationSelfConsistency(Full(), m=5, by='borda'), 100)], ids=repr)
 def test_the_best_are_at_the_top(algorithm, top, n):
     for seed in range(3): assert list(algorithm.rehearse(shuffled(n, seed)).order[:top])==shuffled(n, seed)[:top]
 
@@ -146,24 +146,24 @@ def test_reciprocal_ranks_begin_after_sixty():
     assert found.index(1)<found.index(0)
 
 def test_shuffles_come_from_the_seed_alone():
-    asked = lambda seed: SelfConsistency(Full(), m=3, seed=seed).rehearse(range(12)).rounds
+    asked = lambda seed: PermutationSelfConsistency(Full(), m=3, seed=seed).rehearse(range(12)).rounds
     assert asked(1)==asked(1)!=asked(2)
     assert len(asked(1))==1 and len(set(asked(1)[0]))==3
 
-@pytest.mark.parametrize('algorithm', [*algorithms, SelfConsistency()], ids=repr)
+@pytest.mark.parametrize('algorithm', [*algorithms, PermutationSelfConsistency()], ids=repr)
 def test_what_is_printed_makes_it_again(algorithm):
     again = eval(repr(algorithm), dict(stage_types))
     assert again==algorithm and again.digest==algorithm.digest and hash(again)==hash(algorithm)
 
 def test_digests_tell_what_differs():
-    some = [*algorithms, Sliding(21), Sliding(20, 9), TopDown(budget=21), Tournament(dummy=20), SelfConsistency(Sliding(20, 9), m=3), SelfConsistency(Sliding(), m=3, seed=1)]
+    some = [*algorithms, Sliding(21), Sliding(20, 9), TopDown(budget=21), Tournament(dummy=20), PermutationSelfConsistency(Sliding(20, 9), m=3), PermutationSelfConsistency(Sliding(), m=3, seed=1)]
     assert len({a.digest for a in some})==len(some)
 
 @pytest.mark.parametrize('make', [lambda: Sliding(1), lambda: Sliding(20, 21), lambda: Sliding(20, 0), lambda: Sliding(20, 10, 0), lambda: Sliding(20.), lambda: TopDown(10, 10), lambda: TopDown(budget=9), lambda: TopDown(k=0),
-                                  lambda: Tournament(5, 3), lambda: Tournament(k=0), lambda: SelfConsistency(m=0), lambda: SelfConsistency(by='mean'), lambda: SelfConsistency(seed=-1), lambda: SelfConsistency(Sliding(True))])
+                                  lambda: Tournament(5, 3), lambda: Tournament(k=0), lambda: PermutationSelfConsistency(m=0), lambda: PermutationSelfConsistency(by='mean'), lambda: PermutationSelfConsistency(seed=-1), lambda: PermutationSelfConsistency(Sliding(True))])
 def test_fields_that_make_no_sense(make):
     with pytest.raises(ValueError, match='expected'): make()
 
 def test_what_is_no_algorithm():
-    with pytest.raises(TypeError, match='expected an algorithm'): SelfConsistency('sliding')
+    with pytest.raises(TypeError, match='expected an algorithm'): PermutationSelfConsistency('sliding')
     with pytest.raises(TypeError, match='lacks order'): Windows().order(3)

@@ -176,7 +176,7 @@ def main(
     words=None, # Of the command line; None: those of this process
 ) -> int: # 0; 1 something is not as it should be; 2 a mistake in what was asked; 130 interrupted
     "The command `rankwb`"
-    import rankwb.apps.commands, rankwb.apps.starting # which add them to `commands`
+    import rankwb.apps.commands, rankwb.apps.reranking, rankwb.apps.starting # which add them to `commands`
     words = sys.argv[1:] if words is None else list(words)
     name = words[0] if words else ''
     who = f'rankwb {name}' if name in commands else 'rankwb'

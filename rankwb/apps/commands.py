@@ -229,7 +229,7 @@ def _asked(question, topics, format, own):
 
 def _system(text, docs, made, k):
     "The pipeline that `text` means, over an index if there is one"
-    import rankwb.retrieval.dense, rankwb.retrieval.fusion
+    if text: import rankwb.all # whatever a notebook knows by name
     from rankwb.core.pipelines import parse
     from rankwb.retrieval.bm25 import BM25
     stage = parse(text, docs) if text else BM25(docs, k=max(k, 1000), analyzer=made.analyzer if made else 'english')

@@ -85,7 +85,7 @@ def _leaf(self:Executor, stage, x):
         for i in range(0, len(places), stage.block):
             y = self._timed(stage, x.take(places[i:i+stage.block]), work)
             blobs,unsure = pack(y),set(getattr(y, 'unsure', ()))
-            yield from (Passing(b) if q in unsure else b for q,b in zip(y.query_ids.to_pylist(), blobs)) if unsure else blobs
+            yield from (Passing(b) if q in unsure else b for q,b in zip((y.ids if isinstance(y, Queries) else y.query_ids).to_pylist(), blobs)) if unsure else blobs
     blobs = self.store.fetch([address(stage.fingerprint, o) for o in _inputs(x)], make, repr(stage))
     return completed(stage, x, unpack(blobs, x.ids if isinstance(x, Queries) else x.query_ids))
 

@@ -94,7 +94,9 @@ class Records:
     def __repr__(self): return f'{type(self).__name__}({self.name!r}, {len(self):,} texts)'
 
 class Docs(Records): "The documents of a collection"
-class Queries(Records): "The questions of a collection"
+class Queries(Records):
+    "The questions of a collection"
+    unsure = () # Ids of those whose text hangs on a call that got no answer; they are not kept, so that it is asked again
 
 # %% ../../nbs/core/02_records.ipynb #a3b8857f
 class Record(AttrDict):
@@ -335,7 +337,10 @@ def of(cls:Queries,
 @patch
 def rewritten(self:Queries,
     texts, # One new text for each query
+    unsure=(), # Ids of those that would have got another text if a call had got an answer
 ) -> Queries:
     "The same ids with new `texts`; the column `original` keeps what was asked first"
     original = self.table['original'] if 'original' in self.table.column_names else self.table['text']
-    return Queries(pa.table(dict(id=self.ids, text=pa.array(texts, pa.string()), original=original)), self.name)
+    found = Queries(pa.table(dict(id=self.ids, text=pa.array(texts, pa.string()), original=original)), self.name)
+    found.unsure = tuple(unsure)
+    return found

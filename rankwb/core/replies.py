@@ -31,16 +31,22 @@ class _Drawing:
         if self.last is not None: self.told.append(self.last.gather(1, ids[:,-1:]).cpu())
 
 # %% ../../nbs/core/37_replies.ipynb #12960db3
+def _parted(raw, think, stop):
+    "What was said while thinking, what was said then up to a stop string, and which one that is"
+    thought,rest = apart('<think>'*think+raw)
+    return thought,*until(rest, stop)
+
 class _Stopping:
     "Which rows have come to one of the strings `stop`, and after how many words"
-    def __init__(self, tokenizer, stop, n, start):
-        self.tokenizer,self.stop,self.start,self.at = tokenizer,stop,start,[None]*n
+    def __init__(self, tokenizer, stop, thinks, start):
+        self.tokenizer,self.stop,self.start,self.thinks,self.at = tokenizer,stop,start,thinks,[None]*len(thinks)
         self.tail = max((len(s.encode()) for s in stop), default=0)+8
     def __call__(self, ids, scores, **kw):
         import torch
         n = ids.shape[1]-self.start
-        for i,row in enumerate(ids[:,self.start:][:,-self.tail:].tolist() if self.stop else ()):
-            if self.at[i] is None and any(s in self.tokenizer.decode(row, skip_special_tokens=True) for s in self.stop): self.at[i] = n
+        said = lambda row: self.tokenizer.decode(row, skip_special_tokens=True)
+        for i,row in enumerate(ids[:,self.start:].tolist() if self.stop else ()):
+            if self.at[i] is None and any(s in said(row[-self.tail:]) for s in self.stop) and _parted(said(row), self.thinks[i], self.stop)[2]: self.at[i] = n
         return torch.tensor([a is not None for a in self.at], device=ids.device)
 
 # %% ../../nbs/core/37_replies.ipynb #0225aa25
@@ -52,30 +58,31 @@ def replies(
     stop=(), # Strings that end a reply, and do not belong to it
     temperature:float=0., # 0: always the likeliest token
     told:bool=False, # Also the tokens that are made, with their log-probabilities?
+    head=(), # Tokens with which the decoder of an encoder-decoder begins; they do not belong to the reply
 ) -> list: # m `Reply`
     "What `net` says after each prompt"
     import torch
     began,t,own = time.perf_counter(),tokenizer,net.config.is_encoder_decoder
     ids,mask = _filled([o for o,_ in some], not own, net.device)
-    start = 1 if own else ids.shape[1]
-    drawing,stopping = _Drawing([_dice(*o) for o in some], temperature, told),_Stopping(t, stop, len(some), start)
+    thinks = [t.decode(o[-8:]).rstrip().endswith('<think>') for o,_ in some]
+    start = 1+len(head) if own else ids.shape[1]
+    begun = dict(decoder_input_ids=torch.tensor([[net.generation_config.decoder_start_token_id, *head]]*len(some), device=net.device)) if len(head) else {}
+    drawing,stopping = _Drawing([_dice(*o) for o in some], temperature, told),_Stopping(t, stop, thinks, start)
     pad = next((o for o in (t.pad_token_id, t.eos_token_id) if o is not None), 0)
     with torch.inference_mode():
-        made = net.generate(input_ids=ids, attention_mask=mask, max_new_tokens=room, do_sample=False, pad_token_id=pad, logits_processor=[drawing], stopping_criteria=[stopping])
+        made = net.generate(input_ids=ids, attention_mask=mask, max_new_tokens=room, do_sample=False, pad_token_id=pad, logits_processor=[drawing], stopping_criteria=[stopping], **begun)
     if told: drawing.note(made)
     chances = torch.cat(drawing.told, 1).tolist() if told else [()]*len(some)
     ms = (time.perf_counter()-began)*1000/len(some)
-    return [_reply(net, t, len(o), row, at, stop, p, ms) for (o,_),row,at,p in zip(some, made[:,start:].tolist(), stopping.at, chances)]
+    return [_reply(net, t, len(o), row, at, think, stop, p, ms) for (o,_),row,at,think,p in zip(some, made[:,start:].tolist(), stopping.at, thinks, chances)]
 
 # %% ../../nbs/core/37_replies.ipynb #376027e6
-def _reply(net, tokenizer, asked, made, at, stop, chances, ms):
+def _reply(net, tokenizer, asked, made, at, think, stop, chances, ms):
     "What was made after a prompt, as a `Reply`"
     ends = net.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     end = next((i+1 for i,o in enumerate(made) if o in ends), None)
     n = min(o for o in (end, at, len(made)) if o is not None)
-    whole = tokenizer.decode(made[:n], skip_special_tokens=True)
-    text,which = until(whole, stop)
-    reasoning,text = apart(text)
+    reasoning,text,which = _parted(tokenizer.decode(made[:n], skip_special_tokens=True), think, stop)
     words = tuple(zip(map(tokenizer.decode, [[o] for o in made[:n]]), chances))
     return Reply(text, 'stop' if which or end==n else 'length', which, asked, n, words, reasoning, ms)

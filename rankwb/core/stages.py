@@ -134,7 +134,9 @@ def completed(
         if isinstance(x, Run): _permuted(stage, x, y)
         if y.queries is not queries or y.docs is not docs: y = y._like(queries=queries, docs=docs)
         if not y.name: y = y._like(name=repr(stage))
-    elif isinstance(y, Queries) and not y.ids.equals(ids): raise ValueError(f'{stage!r} changed the ids of queries; a rewriter keeps them')
+    elif isinstance(y, Queries):
+        if not y.ids.equals(ids): raise ValueError(f'{stage!r} changed the ids of queries; a rewriter keeps them')
+    elif not y.query_ids.equals(ids): raise ValueError(f'{stage!r} answered {len(y)} questions of {len(ids)}, or in another order; a reader answers every one in its place')
     return y
 
 # %% ../../nbs/core/14_stages.ipynb #1104f2a5

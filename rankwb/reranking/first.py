@@ -21,10 +21,11 @@ class FIRST(Listwise):
     def __post_init__(self):
         super().__post_init__()
         if not self.form.letters: raise ValueError(f'FIRST: template={self.template!r} has numbers, which can be several tokens; expected one with letters, such as first')
-    def prompt(self, query, docs, question): return [*super().prompt(query, docs, question), dict(role='assistant', content=self.form.mark.split('{}')[0])]
+    def write(self, query, docs, words): return [*super().write(query, docs, words), dict(role='assistant', content=self.form.mark.split('{}')[0])]
+    def spare(self, n): return 1
     def ask(self, prompts, questions): return self.model.choose(prompts, self.form.labels(26), what=type(self).__name__)
     def read(self, answer, question):
         told = answer[:len(question)]
-        order,unknown = np.argsort(-told, kind='stable'),int(np.isneginf(told).sum())
+        order,unknown = np.argsort(-told, kind='stable'),int((~np.isfinite(told)).sum())
         if unknown==len(told): return Reading(self.fallback(question), 'failed', 'nothing to read')
         return Reading(tuple(question[p] for p in order), 'repaired' if unknown else 'ok', 'missing identifiers' if unknown else '')

@@ -34,11 +34,19 @@ class Layout:
         return sum(map(len, self.words))
 
 # %% ../../nbs/reranking/08_pairs.ipynb #5af2e489
-def _ids(tokenizer, texts):
-    "The tokens of each of `texts`, without any around them"
-    options = dict(truncation=False, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)
-    chunks = (tokenizer(texts[i:i+4096], add_special_tokens=False, **options)['input_ids'] for i in range(0, len(texts), 4096))
-    return [np.array(o, np.int64) for chunk in chunks for o in chunk]
+def _ids(tokenizer, texts, plain=None):
+    "The tokens of each of `texts`, without any around them; `plain`: is what looks like a special token read as text? None: as the tokenizer has it"
+    options = dict(add_special_tokens=False, truncation=False, padding=False, verbose=False, **({} if plain is None else dict(split_special_tokens=plain)))
+    cut = _fast(tokenizer, plain) if getattr(tokenizer, 'is_fast', False) else lambda some: tokenizer(some, **options)['input_ids']
+    return [np.array(o, np.int64) for i in range(0, len(texts), 4096) for o in cut(texts[i:i+4096])]
+
+def _fast(tokenizer, plain):
+    "The same by what is under a fast tokenizer, which needs not say where in the text each token is"
+    under = tokenizer.backend_tokenizer
+    under.no_truncation()
+    under.no_padding()
+    under.encode_special_tokens = tokenizer.split_special_tokens if plain is None else plain
+    return lambda some: (o.ids for o in under.encode_batch_fast(some, add_special_tokens=False))
 
 def _find(part, whole, start):
     return next((i for i in range(start, len(whole)-len(part)+1) if whole[i:i+len(part)]==part), None)
@@ -148,6 +156,7 @@ class PairScorer(HasFiles, Reranker):
     budget:int|None = field(default=None, compare=False, repr=False, kw_only=True) # Positions in a batch; None: 2,048 on a CPU, 65,536 elsewhere
     engine:ClassVar[str] = '' # That of its rows in the table of presets
     precisions:ClassVar[tuple] = ('float32','bfloat16','float16')
+    pointwise = True
     def __post_init__(self):
         self._fill()
         who = type(self).__name__

@@ -12,7 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.llm import Failure, Reply, apart
 from ..core.rounds import once
-from .asking import Asking, Reading
+from .asking import Asking, Reading, needed
 from .sorting import Heapsort, Sorting
 
 # %% ../../nbs/reranking/06_setwise.ipynb #7b3479b4
@@ -59,9 +59,8 @@ class Comparing(Asking):
     def needs(self): return (self.by,)
     @property
     def size(self): return 2 # documents that are compared at once
-    def words_of(self, query, docs):
-        "The text of the prompt"
-        raise TypeError(f'{type(self).__name__} lacks words_of(self, query, docs)')
+    @needed
+    def words_of(self, query, docs): "The text of the prompt"
     def fallback(self, question): return [1/len(question)]*len(question)
 
 # %% ../../nbs/reranking/06_setwise.ipynb #f71f313d

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import fsum
 from fastcore.basics import patch
 from ..core.rounds import together
-from .asking import Algorithm
+from .asking import Algorithm, _played, needed
 
 # %% ../../nbs/reranking/01_sorting.ipynb #e65df19b
 @dataclass(frozen=True)
@@ -21,18 +21,16 @@ class Sorting(Algorithm):
         for name in ('k','pairs'):
             v = getattr(self, name, 1)
             if type(v) is not int or v<1: raise ValueError(f'{type(self).__name__}: {name}={v!r}; expected an integer of at least 1')
+    @needed
     def order(self,
         n:int, # Places
         size:int=2, # Places that can be compared at once
-    ):
-        "A generator: yields lists of tuples of places, is sent how much each place is preferred, returns an order of all places"
-        raise TypeError(f'{type(self).__name__} lacks order(self, n, size)')
+    ): "A generator: yields lists of tuples of places, is sent how much each place is preferred, returns an order of all places"
+    @needed
     def most(self,
         n:int, # Places
         size:int=2, # Places that can be compared at once
-    ) -> int:
-        "How many comparisons it takes at most"
-        raise TypeError(f'{type(self).__name__} lacks most(self, n, size)')
+    ) -> int: "How many comparisons it takes at most"
 
 # %% ../../nbs/reranking/01_sorting.ipynb #680f5751
 @patch
@@ -42,11 +40,8 @@ def play(self:Sorting,
     size:int=2, # Places that can be compared at once
 ) -> tuple: # The order, and a list of the comparisons of each round
     "What this algorithm makes of the answers of `prefer`"
-    work,rounds,answers = self.order(n, size),[],None
-    while True:
-        try: rounds.append(list(work.send(answers)))
-        except StopIteration as e: return list(e.value),rounds
-        answers = [prefer(places) for places in rounds[-1]]
+    order,rounds = _played(self.order(n, size), prefer)
+    return list(order),rounds
 
 # %% ../../nbs/reranking/01_sorting.ipynb #d7091454
 def _counted(n, pairs, answers):

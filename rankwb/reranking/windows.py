@@ -11,17 +11,15 @@ from math import ceil
 from fastcore.basics import patch
 from markupsafe import Markup
 from ..core.display import html_table, panel
-from ..core.rounds import rounds
 from ..core.stages import shown
-from .asking import Algorithm
+from .asking import Algorithm, _played, needed
 
 # %% ../../nbs/reranking/02_windows.ipynb #746541ea
 @dataclass(frozen=True)
 class Windows(Algorithm):
     "How an order of many documents is made from orders of few"
-    def order(self, n):
-        "A generator: yields lists of windows, tuples of places from 0 to `n-1`, is sent each of them best first, and returns the order of all places"
-        raise TypeError(f'{type(self).__name__} lacks order(self, n)')
+    @needed
+    def order(self, n): "A generator: yields lists of windows, tuples of places from 0 to `n-1`, is sent each of them best first, and returns the order of all places"
 
 # %% ../../nbs/reranking/02_windows.ipynb #5f00597c
 class Unanswered(tuple): "A window as it was shown: there is no answer"
@@ -74,12 +72,9 @@ def rehearse(self:Windows,
     right, # The places 0 to n-1 in the right order, best first
 ) -> Rehearsal:
     "What this algorithm does when a model always knows"
-    rank,asked = {p: i for i,p in enumerate(right)},[]
-    def answer(windows):
-        asked.append(tuple(w for _,w in windows))
-        return [tuple(sorted(w, key=rank.get)) for w in asked[-1]]
-    [order] = rounds([self.order(len(rank))], answer)
-    return Rehearsal(self, tuple(order), tuple(asked))
+    rank = {p: i for i,p in enumerate(right)}
+    order,asked = _played(self.order(len(rank)), lambda window: tuple(sorted(window, key=rank.get)))
+    return Rehearsal(self, tuple(order), tuple(map(tuple, asked)))
 
 # %% ../../nbs/reranking/02_windows.ipynb #f870f640
 def _named(window):

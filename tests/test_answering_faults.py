@@ -1,0 +1,269 @@
+"Readers whose model is behind a real server in every mood: what is tried again, which question stays without an answer, and what is never paid for twice"
+import json, re, signal, socket, subprocess, sys, textwrap, time, warnings
+from dataclasses import replace
+from pathlib import Path
+import pytest
+from conftest import root
+from rankwb.core.answers import Answers
+from rankwb.core.caching import Store
+from rankwb.core.calls import Limits, RemoteError
+from rankwb.core.chat import Chat
+from rankwb.core.records import Docs, Queries
+from rankwb.core.recorded import replay
+from rankwb.core.tapes import Tape
+from rankwb.core.traces import Trace
+from rankwb.evaluation.evaluate import evaluate
+from rankwb.rag.direct import Direct
+from rankwb.rag.iter_retgen import IterRetGen
+from rankwb.retrieval.bm25 import BM25
+from serving import bare, drip, serving, well
+
+homes = dict(Alba='Rome', Bert='Oslo', Cleo='Cairo', Dora='東京', Emil='Lima', Fritz='Zürich')
+rivers = dict(Rome='Tiber', Oslo='Akerselva', Cairo='Nile', Lima='Rímac', Zürich='Limmat') | {'東京': 'Sumida'}
+docs = Docs.from_dict({f'{n} 007': f'{n} lives in {c} .' for n,c in homes.items()} | {f'{c}é': f'{c} lies on the {r} .' for c,r in rivers.items()})
+queries = Queries.from_dict({n: f'On which river does {n} live?' for n in homes})
+golds = {n: [rivers[c]] for n,c in homes.items()}
+fast = Limits(parallel=2, retries=3, patience=.2, timeout=20)
+
+def who(asked): return re.findall(r'river does (\w+) live', asked['messages'][-1]['content'])[-1]
+
+def answer(asked):
+    "A model that reads: the river if a passage has it, otherwise the town"
+    shown,town = asked['messages'][-1]['content'],homes[who(asked)]
+    text = rivers[town] if rivers[town] in shown else town if f'lives in {town}' in shown else 'nowhere'
+    return dict(choices=[dict(finish_reason='stop', message=dict(role='assistant', content=text))], usage=dict(prompt_tokens=10, completion_tokens=2))
+
+def served(mood=well): return serving(answer, mood, base='/v1', healed=False)
+
+def chat(s, limits=fast, **kw): return Chat('openai/m', s.url, api_key='sk-very-secret', limits=limits, price=(1.,10.), **({} if kw else dict(store=Store(':memory:'))), **kw)
+
+def direct(llm): return BM25(docs) % 2 >> Direct(llm)
+def twice(llm): return IterRetGen(llm, BM25(docs) % 2, T=2)
+
+towns,ends = homes,{n: rivers[c] for n,c in homes.items()} # what the first and the second search lead to
+methods = pytest.mark.parametrize('method,right', [(direct,towns), (twice,ends)], ids=['direct','iterative'])
+
+@methods
+def test_a_good_day(method, right):
+    with served() as s:
+        found = method(chat(s))(queries)
+        assert found.to_dict()==right and not found.unsure and not any(a.error for a in found)
+        assert len(s.asked)==len(queries)*(1+(method is twice)) and all(c.cost==(10*1+2*10)/1e6 for c in found.trace if c.kind=='model')
+
+# One question goes wrong ------------------------------------------------------------------------------------------------
+
+ill = dict(
+    timeout=(lambda h: time.sleep(1.5), 'gave no answer within 1 s'),
+    drips=(lambda h: drip(h, 0, None), 'was not whole in time'),
+    garbage=(lambda h: h.give(b'\x00\xff{"choices": [{"mess'), 'instead of JSON'),
+    page=(lambda h: h.give(b'<html><title>Log in</title></html>'), "an HTML page, 'Log in'"),
+    other=(lambda h: h.give(dict(choices=[dict(index=0)])), 'something else than an answer'),
+    nothing=(lambda h: h.give(dict(choices=[])), 'refuses the request'),
+    cut=(lambda h: h.connection.shutdown(socket.SHUT_RDWR), 'the connection broke'),
+    half=(lambda h: h.give(b'{"choices"', Content_Length='999'), 'the connection broke'),
+    filtered=(lambda h: h.give(dict(choices=[dict(finish_reason='content_filter', message=dict(content=''))])), 'it gives no answer (content_filter)'),
+    refused=(lambda h: h.give(dict(choices=[dict(finish_reason='stop', message=dict(content=None, refusal='I will not.'))])), 'it gives no answer (I will not.)'),
+    long=(lambda h: h.give(dict(error=dict(code='context_length_exceeded', message='maximum context length is 10')), 400), 'show it fewer or shorter documents'),
+    fails=(lambda h: h.give(b'oops', 500), 'it fails (500: oops)'))
+
+@methods
+@pytest.mark.parametrize('then,says', ill.values(), ids=ill)
+def test_one_question(then, says, method, right):
+    "It has no answer, says why, and counts as none; the others have theirs, and only it is asked again"
+    mood = lambda h, n, asked: then(h) if who(asked)=='Cleo' and not h.server.healed else h.give()
+    with served(mood) as s:
+        reader = method(chat(s, replace(fast, retries=0, timeout=1 if 'within' in says or 'in time' in says else 20)))
+        with pytest.warns(UserWarning, match='1 of 6 questions got no answer'): found = reader(queries)
+        lost = found['Cleo']
+        assert lost.text is None and says in lost.error and lost.finish=='failed' and '\n' not in lost.error and 'sk-very' not in lost.error
+        assert found.unsure==('Cleo',) and {q: t for q,t in found.to_dict().items() if t is not None}=={q: t for q,t in right.items() if q!='Cleo'}
+        assert [c.verdict for c in lost.calls if c.kind=='model']==['failed'] and lost.calls[-1].note==lost.error and lost.found and not lost.shown
+        e = evaluate(found, golds, 'EM F1 Contains Answered')
+        assert e.unanswered==('Cleo',) and e.counts['EM']==5 and e.mean['EM']==(method is twice) and e.mean['Answered']==5/6
+        s.healed,before = True,len(s.asked)
+        again = reader(queries)
+        assert again.to_dict()==right and {who(o) for o in s.asked[before:]}=={'Cleo'}
+        assert {c.query for c in again.trace if c.kind=='model' and not c.kept}=={'Cleo'}
+
+def test_the_second_call():
+    "What came before a call that failed is in the trace of the answer that is none"
+    mood = lambda h, n, asked: h.give(b'oops', 500) if who(asked)=='Cleo' and 'lies on the Nile' in str(asked) else h.give()
+    with served(mood) as s, pytest.warns(UserWarning, match='1 of 6'):
+        found = twice(chat(s, replace(fast, retries=0)))(queries)
+    assert [(c.kind,c.verdict,c.answer if c.kind=='model' else c.found[0]) for c in found['Cleo'].calls]==[('search','ok','Cleo 007'), ('model','ok','Cairo'), ('search','ok','Cleo 007'), ('model','failed','')]
+    assert found['Cleo'].text is None and found['Dora'].text=='Sumida'
+
+# Patience ---------------------------------------------------------------------------------------------------------------
+
+def at_first(then):
+    "The first call for each question goes wrong"
+    seen = set()
+    def mood(h, n, asked):
+        new = who(asked) not in seen
+        seen.add(who(asked))
+        then(h) if new else h.give()
+    return mood
+
+passing = {
+    '429': lambda: lambda h, n, asked: h.give(b'', 429, Retry_After='0') if n<4 else h.give(),
+    '429 with a wait': lambda: lambda h, n, asked: h.give(b'', 429, Retry_After='0.1') if n==1 else h.give(),
+    '503': lambda: at_first(lambda h: h.give(b'', 503, Retry_After='0')),
+    'cut': lambda: lambda h, n, asked: h.connection.shutdown(socket.SHUT_RDWR) if n in (2,5) else h.give(),
+    'hangs': lambda: lambda h, n, asked: time.sleep(1.2) if n==1 else h.give()}
+
+@methods
+@pytest.mark.parametrize('mood', passing.values(), ids=passing)
+def test_passes(mood, method, right):
+    "What passes is waited for: everything is answered, nobody is warned, and it is counted"
+    with served(mood()) as s, warnings.catch_warnings():
+        warnings.simplefilter('error')
+        llm = chat(s, replace(fast, timeout=.8))
+        assert method(llm)(queries).to_dict()==right
+        assert llm.usage.retries>0 and llm.usage.calls==len(queries)*(1+(method is twice))
+
+# Nothing helps ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('then,says', [
+    (lambda h: h.give(dict(error=dict(message='Incorrect API key provided: sk-very-secret')), 401), 'refuses the key (401: Incorrect API key provided: …)'),
+    (lambda h: h.give(b'', 402), 'wants to be paid'),
+    (lambda h: h.give(dict(error=dict(code='insufficient_quota', message='spent')), 429), 'too many requests (429: spent)'),
+    (lambda h: h.give(b'', 429, Retry_After='3600'), 'asks to wait for 3,600 s')], ids=['key','money','quota','tomorrow'])
+def test_in_the_middle(then, says):
+    "The key is refused after 8 of 12 calls: one sentence, nothing is an answer, and the next run pays for the other 4"
+    with served(lambda h, n, asked: h.give() if n<=8 or h.server.healed else then(h)) as s:
+        llm = chat(s, replace(fast, parallel=1))
+        with pytest.raises(RemoteError) as e: twice(llm)(queries)
+        assert says in str(e.value) and 'sk-very' not in str(e.value) and '\n' not in str(e.value)
+        assert '2 of 6 new answers are kept; the same call goes on from there' in str(e.value) and len(s.asked)==9
+        s.healed = True
+        found = twice(llm)(queries)
+        assert found.to_dict()==ends and len(s.asked)==13
+        assert sum(c.kept for c in found.trace if c.kind=='model')==8
+
+def test_all_fail():
+    "Where no question at all has an answer, that is an error, and no table of zeros"
+    with served(lambda h, n, asked: h.give(dict(choices=[]))) as s:
+        with pytest.raises(RemoteError, match='none of 6 questions got an answer; the first: '): direct(chat(s))(queries)
+
+def test_no_server():
+    with served() as s: gone = chat(s, replace(fast, retries=0))
+    with pytest.raises(RemoteError, match='cannot be reached'): direct(gone)(queries)
+
+def test_an_empty_answer_is_one():
+    "A model that says nothing has answered: that is measured as wrong, and is no failure"
+    with served(lambda h, n, asked: h.give(answer(asked) if who(asked)!='Cleo' else dict(choices=[dict(finish_reason='stop', message=dict(content=''))]))) as s:
+        found = twice(chat(s))(queries)
+    e = evaluate(found, golds, 'EM Answered')
+    assert found['Cleo'].text=='' and not found.unsure and (e.counts['EM'],e.mean['EM'],e.mean['Answered'])==(6,5/6,1)
+
+# A search fails ---------------------------------------------------------------------------------------------------------
+
+def test_search_fails():
+    "The retriever is what cannot be reached: every question says so"
+    class Away(BM25):
+        def apply(self, x): raise RemoteError('the index is away')
+    with served() as s:
+        with pytest.raises(RemoteError, match='none of 6 questions got an answer; the first: the index is away'): IterRetGen(chat(s), Away(docs) % 2)(queries)
+        assert not s.asked
+
+# Killed -----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('where', ['tape','store'])
+def test_killed(tmp_path, where):
+    "kill -9 in the second round: the same run goes on from there, and no call that was answered is made again"
+    def slow(h, n, asked):
+        if n>8: time.sleep(30)
+        h.give()
+    there = dict(tape=dict(tape=str(tmp_path/'t.jsonl'), store=Store(':memory:')), store=dict(store=Store(tmp_path/'s.sqlite')))[where]
+    said = ', '.join(f'{k}={v!r}' for k,v in there.items())
+    run = f'''
+        import sys
+        sys.path.insert(0, {str(root/"tests")!r})
+        from test_answering_faults import *
+        twice(Chat('openai/m', {{!r}}, limits=Limits(parallel=1), {said}))(queries)'''
+    with served(slow) as s:
+        p = subprocess.Popen([sys.executable, '-c', textwrap.dedent(run.format(s.url))], cwd=tmp_path)
+        until = time.monotonic()+60
+        while len(s.asked)<9 and p.poll() is None and time.monotonic()<until: time.sleep(.05)
+        p.send_signal(signal.SIGKILL)
+        assert p.wait()==-signal.SIGKILL
+        paid,s.mood = [json.dumps(bare(o)) for o in s.asked[:8]],well
+        found = twice(Chat('openai/m', s.url, **there))(queries)
+        asked = [json.dumps(bare(o)) for o in s.asked[9:]]
+    assert found.to_dict()==ends and len(asked)==4 and not set(asked)&set(paid) and len({*asked,*paid})==12
+    assert sum(c.kept for c in found.trace if c.kind=='model')==8
+
+# Saved, and played ------------------------------------------------------------------------------------------------------
+
+def lasting(path):
+    "The bytes of saved answers, without the time and the money that these calls took"
+    return [json.dumps({k: [{x: y for x,y in c.items() if x not in ('ms','kept','cost')} for c in v] if k=='calls' else v for k,v in json.loads(line).items()}) for line in path.read_text(encoding='utf-8').splitlines()]
+
+@methods
+def test_saved(tmp_path, method, right):
+    "Answers, traces and tapes are read as they were written, also where there is no answer"
+    mood = lambda h, n, asked: h.give(b'oops', 500) if who(asked)=='Cleo' else h.give()
+    with served(mood) as s, pytest.warns(UserWarning): found = method(chat(s, replace(fast, retries=0), tape=str(tmp_path/'t.jsonl'), store=Store(':memory:')))(queries)
+    found.save(tmp_path/'a.jsonl')
+    found.save(tmp_path/'a.jsonl.gz')
+    found.trace.save(tmp_path/'c.jsonl')
+    for name in ('a.jsonl','a.jsonl.gz'):
+        again = Answers.read(tmp_path/name, name=found.name)
+        assert again==found and list(again)==list(found) and again.digest==found.digest and repr(again)==repr(found) and again.run==found.run
+        again.save(tmp_path/f'b{name}')
+        assert (tmp_path/f'b{name}').read_bytes()==(tmp_path/name).read_bytes()
+    assert Trace.read(tmp_path/'c.jsonl')==found.trace
+    tape,copy = Tape(tmp_path/'t.jsonl'),Tape(tmp_path/'copy.jsonl')
+    for o in map(json.loads, (tmp_path/'t.jsonl').read_text(encoding='utf-8').splitlines()): copy.put(o.pop('key'), o)
+    assert (tmp_path/'copy.jsonl').read_bytes()==(tmp_path/'t.jsonl').read_bytes()
+    assert len(copy)==len(tape)==1+5*(1+(method is twice)) # the name of the model, and what it answered
+
+@methods
+def test_played(tmp_path, method, right):
+    "With no model and no index the same comes out, byte by byte, and the server is not asked"
+    calls,searches = str(tmp_path/'calls.jsonl'),str(tmp_path/'searches.jsonl')
+    build = lambda llm,retriever: retriever % 2 >> Direct(llm) if method is direct else IterRetGen(llm, retriever % 2, T=2)
+    with served() as s:
+        live = build(chat(s, tape=calls), BM25(docs).recorded(searches))(queries)
+        base,n = s.url,len(s.asked)
+        before = [Path(o).read_bytes() for o in (calls,searches)]
+        offline = lambda: build(Chat('openai/m', base, tape=calls, offline=True), replay(searches))(queries)
+        first,second = offline(),offline()
+        assert len(s.asked)==n
+    assert first==live and first.digest==second.digest==live.digest and first.to_dict()==right
+    for o,name in ((live,'live'),(first,'first'),(second,'second')): o.save(tmp_path/f'{name}.jsonl')
+    assert lasting(tmp_path/'live.jsonl')==lasting(tmp_path/'first.jsonl')==lasting(tmp_path/'second.jsonl')
+    assert all(c.kept and c.ms==0 and c.cost in (0,None) for c in first.trace if c.kind=='model')
+    assert [Path(o).read_bytes() for o in (calls,searches)]==before
+    assert (evaluate(first, golds, 'EM F1').values==evaluate(live, golds, 'EM F1').values).all()
+
+def test_played_elsewhere(tmp_path):
+    "In a process without the documents, and where any connection is an error"
+    calls,searches = tmp_path/'calls.jsonl',tmp_path/'searches.jsonl'
+    with served() as s:
+        live = IterRetGen(chat(s, tape=str(calls)), BM25(docs).recorded(str(searches)) % 2, T=2)(queries)
+        base = s.url
+    run = f'''
+        import socket, sys
+        def never(*a, **kw): raise AssertionError('a connection')
+        socket.socket.connect = never
+        from rankwb.core.chat import Chat
+        from rankwb.core.records import Queries
+        from rankwb.core.recorded import replay
+        from rankwb.rag.iter_retgen import IterRetGen
+        found = IterRetGen(Chat('openai/m', {base!r}, tape={str(calls)!r}, offline=True), replay({str(searches)!r}) % 2, T=2)(Queries.from_dict({dict(zip(queries.ids.to_pylist(), queries.texts()))!r}))
+        print(found.digest)'''
+    out = subprocess.run([sys.executable, '-c', textwrap.dedent(run)], capture_output=True, text=True, cwd=tmp_path)
+    assert out.stdout.strip()==live.digest, out.stderr
+
+def test_not_on_the_tape(tmp_path):
+    "What was not recorded is an error that names it, and no empty answer"
+    calls,searches = str(tmp_path/'calls.jsonl'),str(tmp_path/'searches.jsonl')
+    with served() as s:
+        build = lambda llm,r: IterRetGen(llm, r % 2, T=2)
+        build(chat(s, tape=calls), BM25(docs).recorded(searches))(queries[:3])
+        base = s.url
+    played = build(Chat('openai/m', base, tape=calls, offline=True), replay(searches))
+    assert played(queries[:3]).to_dict()=={n: ends[n] for n in list(homes)[:3]}
+    with pytest.raises(LookupError, match='not on the tape'): played(queries)
+    with pytest.raises(LookupError, match='1 of 1 calls are not on the tape'): (replay(searches) % 2 >> Direct(Chat('openai/m', base, tape=calls, offline=True), max_tokens=7))(queries[:1])
