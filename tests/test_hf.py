@@ -249,7 +249,7 @@ def test_a_decoder_begins_with_the_last_words_of_the_assistant(tmp_path):
         text,start = (p,[3]) if isinstance(p, str) else (p[0]['content'],[3,*head])
         ids = torch.tensor([t(text)['input_ids']])
         with torch.inference_mode(): made = model.generate(ids, attention_mask=torch.ones_like(ids), decoder_input_ids=torch.tensor([start]), max_new_tokens=5, do_sample=False)[0,len(start):]
-        assert r.text==t.decode(made, skip_special_tokens=True) and len(r.logprobs)==r.tokens
+        assert r.text.strip()==t.decode(made, skip_special_tokens=True) and len(r.logprobs)==r.tokens
     end = t(text_target='A')['input_ids']
     got = lm.loglik([begun(texts[0])], ['A'])[0]
     np.testing.assert_allclose(got, one(model, t(texts[0])['input_ids'], [*head, *end[:-1]])[len(head):][range(len(end)),end], atol=2e-5, rtol=0)
@@ -262,7 +262,7 @@ def test_thoughts_stop_nothing_here_or_there():
     for raw,stop in (('<think>a\nb</think>c\nd', '\n'), ('a\nb', '\n'), ('<think>a\nb', '\n'), ('x</think>y STOP z', 'STOP'), ('<think>STOP</think>', 'STOP'), ('nothing', 'STOP')):
         served = chat._reply((dict(message=dict(content=raw), finish_reason='stop'), 1, 2, 0.), [stop], False)
         fake = SimpleNamespace(decode=lambda o, **kw: raw if len(o)>1 else ''),SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=9))
-        made = replies._reply(fake[1], fake[0], 1, [1,9], None, False, [stop], (), 0.)
+        made = replies._reply(fake[1], fake[0], 1, [], [1,9], None, False, [stop], (), 0.)
         assert (made.text,made.stop,made.reasoning)==(served.text,served.stop,served.reasoning)
 
 def test_what_was_chosen_before_is_known_as_such(tmp_path):
@@ -271,3 +271,15 @@ def test_what_was_chosen_before_is_known_as_such(tmp_path):
     first,again = lm.choose(['a list'], 'ab')[0],lm.choose(['a list'], 'ab')[0]
     assert first.tolist()==again.tolist() and repr(first)==repr(again)
     assert [call_of('q', 1, '', 'a list', o).kept for o in (first,again)]==[False,True]
+
+@pytest.mark.parametrize('kind', ('llama','mistral'))
+def test_a_reply_goes_on_where_the_prompt_ends(kind, tmp_path):
+    "A tokenizer that takes the space before a text away leaves it where one word follows another"
+    model,_,_ = spaced_model(tmp_path, kind)
+    prompts = ['the answer is', 'Passage A', 'Yes No', 'or the answer', '( A ) or']
+    for prompt,reply in zip(prompts, found := model.generate(prompts, max_tokens=6, logprobs=True)):
+        ids = model.tokens([prompt])[0]
+        made = model.net.generate(torch.from_numpy(ids)[None], max_new_tokens=6, do_sample=False)[0].tolist()
+        assert model.tokenizer.decode(made, skip_special_tokens=True)==prompt+reply.text
+        assert model.tokenizer.decode(made)==model.tokenizer.decode(ids)+''.join(w for w,_ in reply.logprobs)
+    assert any(r.text.startswith(' ') for r in found)

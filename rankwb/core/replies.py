@@ -74,15 +74,21 @@ def replies(
     if told: drawing.note(made)
     chances = torch.cat(drawing.told, 1).tolist() if told else [()]*len(some)
     ms = (time.perf_counter()-began)*1000/len(some)
-    return [_reply(net, t, len(o), row, at, think, stop, p, ms) for (o,_),row,at,think,p in zip(some, made[:,start:].tolist(), stopping.at, thinks, chances)]
+    before = [list(head) if own else o[-16:].tolist() for o,_ in some]
+    return [_reply(net, t, len(o), b, row, at, think, stop, p, ms) for (o,_),b,row,at,think,p in zip(some, before, made[:,start:].tolist(), stopping.at, thinks, chances)]
 
 # %% ../../nbs/core/37_replies.ipynb #376027e6
-def _reply(net, tokenizer, asked, made, at, think, stop, chances, ms):
+def _written(tokenizer, before, made, **kw):
+    "The text of the tokens `made` where they stand, after the tokens `before`; alone, some tokenizers take away the space in front"
+    head,whole = (tokenizer.decode(o, **kw) for o in (before, [*before,*made]))
+    return whole[len(head):] if whole.startswith(head) else tokenizer.decode(made, **kw)
+
+def _reply(net, tokenizer, asked, before, made, at, think, stop, chances, ms):
     "What was made after a prompt, as a `Reply`"
     ends = net.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     end = next((i+1 for i,o in enumerate(made) if o in ends), None)
     n = min(o for o in (end, at, len(made)) if o is not None)
-    reasoning,text,which = _parted(tokenizer.decode(made[:n], skip_special_tokens=True), think, stop)
-    words = tuple(zip(map(tokenizer.decode, [[o] for o in made[:n]]), chances))
+    reasoning,text,which = _parted(_written(tokenizer, before, made[:n], skip_special_tokens=True), think, stop)
+    words = tuple((_written(tokenizer, [*before,*made[:i]][-16:], [o]),p) for i,(o,p) in enumerate(zip(made[:n], chances)))
     return Reply(text, 'stop' if which or end==n else 'length', which, asked, n, words, reasoning, ms)
