@@ -35,6 +35,13 @@ def test_version():
     assert rankwb.__version__==cfg['version']
     assert f"\n## {cfg['version']}\n" in (root/'CHANGELOG.md').read_text(encoding='utf-8')
 
+def test_what_a_pipeline_may_name_has_one_meaning():
+    "Stages, models and algorithms are read from their text by their names alone"
+    from rankwb.core.stages import stage_types
+    known = {o for m in modules for o in vars(importlib.import_module(m)).values() if isinstance(o, type) and o.__module__.startswith('rankwb.') and o.__name__ in stage_types}
+    named = [o for o in known if issubclass(o, tuple({c.__mro__[-2] for c in stage_types.values() if isinstance(c, type)}))]
+    assert len(named)>100 and len({o.__name__ for o in named})==len(named)
+
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     "The wheel of the project, made from a copy, since setuptools leaves its traces"

@@ -39,12 +39,13 @@ def read_prompt(
     return [text[b:end].strip() for (_,b),end in zip(starts, ends)],text[begin:].strip()
 
 # %% ../../nbs/core/39_extractive.ipynb #c718ff9b
-_ends = re.compile(r'(?:(?<=[.!?])(?<!\b[A-Z]\.)|(?<=[.!?]["”’)\]]))\s+(?=["“‘(\[]*[^\Wa-z_])|(?<=[。！？])|\n\s*\n')
+_titles = ''.join(rf'(?<!\b{o}\.)' for o in ('Mr','Mrs','Ms','Dr','Prof','St','Gen','vs'))
+_ends = re.compile(rf'(?:(?<=[.!?])(?<!\b[A-Z]\.){_titles}|(?<=[.!?]["”’)\]]))\s+(?=["“‘(\[]*[^\Wa-z_])|(?<=[。！？])|\n\s*\n')
 
 def sentences(
     text:str,
 ) -> list: # Strings, in order
-    "A sentence ends with a paragraph, or with a full stop that is not that of an initial, and after which no small letter comes"
+    "A sentence ends with a paragraph, or with a full stop that is not that of an initial or a title, and after which no small letter comes"
     return [' '.join(o.split()) for o in _ends.split(text) if o.strip()]
 
 def sentence_scores(
