@@ -111,7 +111,7 @@ def compare(*,
     qrels, # Judgments: a file of TREC (query 0 document grade), of BEIR (.tsv) or JSON; may be gzip
     run:list, # Two runs or more, the first is the baseline: files of TREC, JSON or Parquet; may be gzip
     measures:list=('nDCG@10','AP'), # Names such as nDCG@10 'AP(rel=2)' RR P@5 R@1000 Bpref
-    test='t', # t, wilcoxon or randomisation
+    test='t', # t, wilcoxon, randomisation or sign
     correction='holm', # For the number of tests: holm, bh, by, bonferroni or none
     level:float=.95, # Of the intervals; a difference is significant where p < 1 - level
     seed:int=0, # Of what is random

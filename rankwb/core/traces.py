@@ -83,7 +83,7 @@ def _opened(c):
     part = lambda name, text: Markup('<details><summary>{}</summary><pre style="white-space:pre-wrap;text-align:left;margin:0">{}</pre></details>').format(f'{name}: {shorten(" ".join(text.split()), 60)}', text)
     return part('asked', c.prompt)+part('said', c.answer)
 
-_costs = {'tokens': lambda c: f'{c.asked:,} → {c.tokens:,}' if c.asked or c.tokens else '', 'ms': lambda c: f'{c.ms:,.0f}' if c.ms else '', 'kept': lambda c: 'yes' if c.kept else ''} # columns, where a call has them
+_costs = {'tokens': lambda c: f'{c.asked:,} → {c.tokens:,}' if c.asked or c.tokens else '', 'seconds': lambda c: f'{c.ms/1000:,.1f}' if c.ms>=1000 else '', 'kept': lambda c: 'yes' if c.kept else ''} # columns, where a call has them
 
 @patch
 def summary(self:Trace) -> str:
@@ -91,7 +91,7 @@ def summary(self:Trace) -> str:
     n,rounds = self.counts,max((c.round for c in self), default=0)
     said = [f'{len(self):,} calls in {rounds} rounds: {", ".join(f"{k:,} {v}" for v,k in n.items() if k)}' if self else 'no calls']
     if t := sum(c.asked for c in self): said.append(f'{t:,} tokens read and {sum(c.tokens for c in self):,} written')
-    if ms := sum(c.ms for c in self): said.append(f'{ms/1000:.1f} s')
+    if (ms := sum(c.ms for c in self))>=1000: said.append(f'{ms/1000:,.0f} s')
     if cost := sum(c.cost or 0 for c in self): said.append(f'${cost:.4f}')
     if k := sum(c.kept for c in self): said.append(f'{k:,} kept from before')
     return '; '.join(said)

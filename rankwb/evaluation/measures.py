@@ -10,7 +10,7 @@ __all__ = ['dcg_gains', 'P', 'R', 'Success', 'Rprec', 'SetP', 'SetR', 'SetF', 'S
 import ast, inspect, re
 from dataclasses import replace
 import numpy as np
-from .formulas import Measure, aliases, formulas, measure
+from .formulas import Measure, aliases, all_formulas, formulas, measure
 from .hits import Hits
 
 # %% ../../nbs/evaluation/02_measures.ipynb #8e0637b1
@@ -213,4 +213,4 @@ def measure_table(
     "Every measure that there is"
     show = lambda k,v: k if v is inspect.Parameter.empty else f'{k}={v}'
     return [(n, ', '.join(show(*o) for o in f.defaults.items()), ', '.join(a for a,m in aliases.items() if m.rstrip('@')==n),
-             inspect.getdoc(f.compute) or '') for n,f in formulas.items()]
+             inspect.getdoc(f.compute) or '') for n,f in all_formulas().items()]

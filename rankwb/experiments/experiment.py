@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import AttrDict, patch
+from ..core.answers import Answers
 from ..core.caching import Store
 from ..core.data import Collection, Qrels
 from ..core.files import writing
@@ -19,7 +20,7 @@ from ..core.display import Markup, html_table, panel
 from ..core.execution import Executor
 from ..core.pipelines import Stage
 from ..core.runs import Run
-from ..evaluation.evaluate import ByMeasure, evaluate
+from ..evaluation.evaluate import ByMeasure, evaluate, wanted
 from ..evaluation.measures import Judged, parse_measures
 from ..evaluation.significance import Comparison, compare, confidence_interval
 from .figures import commit, software
@@ -29,7 +30,7 @@ from .figures import commit, software
 class Settings:
     "How systems are compared"
     baseline:str|None=None # Name of the system that the others are compared with; None: no comparison
-    test:str='t' # 't', 'wilcoxon' or 'randomisation'
+    test:str='t' # 't', 'wilcoxon', 'randomisation' or 'sign'
     correction:str='holm' # For the number of comparisons: one for each measure and each system but the baseline
     level:float=.95 # Of the intervals; differences are marked where p < 1-level
     seed:int=0 # Of the bootstrap and the randomisation test
@@ -38,7 +39,7 @@ class Settings:
 @dataclass(frozen=True, eq=False)
 class Results:
     "Systems × measures × queries"
-    runs:dict # s systems: name → `Run`
+    runs:dict # s systems: name → `Run`; of a system that answers, what it found
     collection:Collection
     qrels:Qrels # The judgments of its queries
     evaluations:dict # Name → `Evaluation`, by m measures on n queries
@@ -46,6 +47,7 @@ class Results:
     systems:dict # Name → text and fingerprint of the pipeline
     diagrams:dict # Name → picture of the pipeline, as SVG; no entry for a run
     work:tuple=() # What each stage had to do, a `Work` each
+    answers:dict=field(default_factory=dict) # Name → `Answers`, of the systems that answer
     @property
     def names(self) -> list:
         "The systems"
@@ -56,11 +58,11 @@ class Results:
         return self.evaluations[self.names[0]].measures
     @property
     def query_ids(self) -> pa.Array:
-        "The n queries, all judged"
+        "The n queries: those that are judged, and those with gold answers where answers are measured"
         return self.evaluations[self.names[0]].query_ids
     @cached_property
     def values(self) -> np.ndarray:
-        "(s, m, n) float64"
+        "(s, m, n) float64; NaN where a system has no value for a query"
         return np.stack([e.values for e in self.evaluations.values()])
     @cached_property
     def comparison(self) -> Comparison:
@@ -76,18 +78,18 @@ class Results:
 # %% ../../nbs/experiments/01_experiment.ipynb #ea7c0700
 def _named(systems):
     "Name → system; a list is named by how its members print"
-    if isinstance(systems, (Stage,Run)): systems = [systems]
+    if isinstance(systems, (Stage,Run,Answers)): systems = [systems]
     named = systems if isinstance(systems, dict) else {}
     if not named:
         for i,s in enumerate(systems, 1):
-            name = (s.name or f'run {i}') if isinstance(s, Run) else repr(s)
+            name = repr(s) if isinstance(s, Stage) else s.name or f'{"run" if isinstance(s, Run) else "answers"} {i}'
             if name in named: raise ValueError(f'two systems are called {name!r}; give them names: {{"name": system, …}}')
             named[name] = s
     if not named: raise ValueError('there are no systems; an experiment needs at least one')
     for n,s in named.items():
-        if not isinstance(s, Run) and (not isinstance(s, Stage) or (s.takes,s.gives)!=('Queries','Run')):
+        if not isinstance(s, (Run,Answers)) and (not isinstance(s, Stage) or (s.takes,s.gives) not in (('Queries','Run'),('Queries','Answers'))):
             what = f'a {s.kind}' if isinstance(s, Stage) else f'a {type(s).__name__}'
-            raise TypeError(f'system {n!r} is {what}; an experiment compares retrievers (Queries → Run) and runs')
+            raise TypeError(f'system {n!r} is {what}; an experiment compares retrievers (Queries → Run), systems that answer (Queries → Answers), runs and answers')
     return named
 
 def _name_of(baseline, systems):
@@ -98,42 +100,57 @@ def _name_of(baseline, systems):
 
 # %% ../../nbs/experiments/01_experiment.ipynb #c2cd97fc
 def experiment(
-    systems, # Retrievers (stages) and runs: a list, or a dictionary by name
-    collection:Collection, # What is asked of them, and what was judged
+    systems, # Retrievers and readers (stages that take queries), runs and answers: a list, or a dictionary by name
+    collection:Collection, # What is asked of them, and what was judged and answered
     measures='nDCG@10 RR@10 R@100', # Names of measures, or measures
     baseline=None, # The system, or its name, that the others are compared with
-    test:str='t', # How: 't', 'wilcoxon' or 'randomisation'
+    test:str='t', # How: 't', 'wilcoxon', 'randomisation' or 'sign'
     correction:str='holm', # For how many comparisons there are
     level:float=.95, # Of intervals
     seed:int=0, # Of what is random in them
     store:Store|None|bool=True, # Where finished work is kept; True: the user's cache folder; None: nowhere
 ) -> Results:
-    "Run `systems` on the judged queries of `collection` and measure them"
+    "Run `systems` on the queries of `collection` of which enough is known, and measure them"
     systems,measures = _named(systems),parse_measures(measures)
     settings = Settings(_name_of(baseline, systems), test, correction, level, seed)
-    judged = pc.is_in(collection.queries.ids, value_set=collection.qrels.query_ids).to_numpy(zero_copy_only=False)
-    queries = collection.queries.take(judged)
-    if not len(queries): raise ValueError(f'{collection!r}: none of its queries is judged, so nothing can be measured')
+    queries = _asked(collection, measures)
     run = Executor(Store() if store is True else store or None)
-    runs = {n: s if isinstance(s, Run) else run(s, queries) for n,s in systems.items()}
-    told = {n: dict(pipeline=None if isinstance(s, Run) else repr(s), fingerprint=s.digest if isinstance(s, Run) else s.fingerprint) for n,s in systems.items()}
+    given = {n: run(s, queries) if isinstance(s, Stage) else s for n,s in systems.items()}
+    told = {n: dict(pipeline=repr(s) if isinstance(s, Stage) else None, fingerprint=s.fingerprint if isinstance(s, Stage) else s.digest) for n,s in systems.items()}
     pictures = {n: str(s.diagram()) for n,s in systems.items() if isinstance(s, Stage)}
-    return _measured(runs, collection, measures, settings, told, pictures, tuple(run.work.values()))
+    return _measured(given, collection, measures, settings, told, pictures, tuple(run.work.values()))
 
 # %% ../../nbs/experiments/01_experiment.ipynb #9dcb9d10
+def _asked(collection, measures):
+    "The queries of which enough is known"
+    ids,what = wanted(measures, collection.qrels, collection.answers)
+    if ids is None: return collection.queries
+    queries = collection.queries.take(pc.is_in(collection.queries.ids, value_set=ids).to_numpy(zero_copy_only=False))
+    if not len(queries): raise ValueError(f'{collection!r}: none of its queries has {what}, so nothing can be measured')
+    return queries
+
+def _part(o, ids):
+    "Those of `ids` of a run or of answers; all of it where none is there"
+    there = pc.is_in(o.query_ids, value_set=ids).to_numpy(zero_copy_only=False)
+    if there.all() or not there.any(): return o
+    return o.take(there) if isinstance(o, Run) else Answers((a for a,t in zip(o, there) if t), o.name)
+
+# %% ../../nbs/experiments/01_experiment.ipynb #ba22a97a
 def judged_part(
     run:Run,
     qrels:Qrels,
 ) -> Run: # All of `run` where nothing in it is judged
     "The rankings of judged queries"
-    judged = pc.is_in(run.query_ids, value_set=qrels.query_ids).to_numpy(zero_copy_only=False)
-    return run.take(judged) if judged.any() and not judged.all() else run
+    return _part(run, qrels.query_ids)
 
-# %% ../../nbs/experiments/01_experiment.ipynb #ba22a97a
-def _measured(runs, collection, measures, settings, systems, diagrams, work=()):
+# %% ../../nbs/experiments/01_experiment.ipynb #799311d9
+def _measured(given, collection, measures, settings, systems, diagrams, work=()):
     asked = pc.is_in(collection.qrels.query_ids, value_set=collection.queries.ids).to_numpy(zero_copy_only=False)
-    qrels = collection.qrels.take(asked)
-    r = Results(runs, collection, qrels, {n: evaluate(judged_part(o, qrels), qrels, measures) for n,o in runs.items()}, settings, systems, diagrams, work)
+    known = collection if asked.all() else collection.replaced(qrels=collection.qrels.take(asked))
+    ids = _asked(collection, measures).ids
+    found = {n: evaluate(_part(o, ids), known, measures) for n,o in given.items()}
+    answers = {n: o if o.name else Answers(o, n) for n,o in given.items() if isinstance(o, Answers)}
+    r = Results({n: o.run if n in answers else o for n,o in given.items()}, collection, known.qrels, found, settings, systems, diagrams, work, answers)
     if settings.baseline is not None: r.comparison # settings that cannot be are refused now
     return r
 
@@ -155,8 +172,13 @@ def _by(self:Results, cells): return ByMeasure({m: {n: cells(i,j) for i,n in enu
 # %% ../../nbs/experiments/01_experiment.ipynb #dbf0a132
 @patch(as_prop=True)
 def mean(self:Results) -> dict: # Measure → system → float
-    "Each measure over all queries: the mean, or the sum of counts"
-    return self._by(lambda i,j: float(self.measures[j].formula.over(self.values[i,j])))
+    "Each measure over all queries that have a value: the mean, or the sum of counts; NaN where none has"
+    return self._by(lambda i,j: self.measures[j].overall(self.values[i,j]))
+
+@patch(as_prop=True)
+def counts(self:Results) -> dict: # Measure → system → int
+    "How many queries have a value"
+    return self._by(lambda i,j: int((~np.isnan(self.values[i,j])).sum()))
 
 @patch(as_prop=True)
 def per_query(self:Results) -> dict: # Measure → system → query id → float
@@ -184,7 +206,8 @@ def interval(self:Results) -> dict: # Measure → system → (low, high); NaN if
 
 @patch(as_prop=True)
 def judged_at_10(self:Results) -> dict: # System → part of its first ten documents that was judged
-    "How much of what is on top was judged"
+    "How much of what is on top was judged; nothing where there are no judgments"
+    if not len(self.qrels.codes): return {}
     return {n: evaluate(judged_part(r, self.qrels), self.qrels, Judged@10).mean[Judged@10] for n,r in self.runs.items()}
 
 # %% ../../nbs/experiments/01_experiment.ipynb #9b38adcf
@@ -193,13 +216,16 @@ def manifest(self:Results) -> dict:
     "The data, the systems, the measures, the comparison, the software and the commit"
     c,s = self.collection,self.settings
     return dict(collection=dict(name=c.name, digest=c.digest, docs=len(c.docs), queries=len(self.query_ids), judgments=len(self.qrels.codes)),
-                systems={n: dict(told, run=self.runs[n].digest) for n,told in self.systems.items()}, measures=[str(m) for m in self.measures],
+                systems={n: dict(told, run=self.runs[n].digest, **({'answers': self.answers[n].digest} if n in self.answers else {})) for n,told in self.systems.items()}, measures=[str(m) for m in self.measures],
                 comparison=asdict(s), software=software(), commit=commit())
 
 # %% ../../nbs/experiments/01_experiment.ipynb #9aeed3df
 def _best(results, j):
-    means = [results.mean[results.measures[j]][n] for n in results.names]
-    return {n for n,v in zip(results.names, means) if round(v, 4)==round(max(means), 4)}
+    m = results.measures[j]
+    means = {n: v*m.formula.good for n,v in results.mean[m].items() if v==v}
+    return {n for n,v in means.items() if m.formula.good and round(v, 4)==round(max(means.values()), 4)}
+
+def _number(v, digits=4): return '–' if v!=v else f'{v:.{digits}f}' if abs(v)<100 else f'{v:,.1f}'
 
 # %% ../../nbs/experiments/01_experiment.ipynb #ab6a12ac
 signs = {1:('▲','better'), -1:('▼','worse')} # of a difference → its mark, and the word
@@ -210,24 +236,24 @@ def mark(
     name:str, # One of its systems
 ) -> int: # +1 better than the baseline, -1 worse, 0 not significant or not compared
     "Which mark a mean gets"
-    s = results.settings
-    if s.baseline in (None,name): return 0
+    s,good = results.settings,parse_measures(measure)[0].formula.good
+    if s.baseline in (None,name) or not good: return 0
     c = results.against(measure, name)
-    return 0 if c.p_corrected>=round(1-s.level, 12) else 1 if c.difference>0 else -1
+    return 0 if not c.p_corrected<round(1-s.level, 12) else 1 if c.difference*good>0 else -1
 
 # %% ../../nbs/experiments/01_experiment.ipynb #5c0b3300
 def _value(results, j, name):
     m = results.measures[j]
     value,(low,high) = results.mean[m][name],results.interval[m][name]
-    text = Markup('<b>{:.4f}</b>' if name in _best(results, j) else '{:.4f}').format(value)
+    text = Markup('<b>{}</b>' if name in _best(results, j) else '{}').format(_number(value))
     if (k := mark(results, m, name)):
         c = results.against(m, name)
         text += Markup(' <span title="{} than {}: {:+.4f}, corrected p = {:.2g}, effect size {:.2f}">{}</span>').format(
             signs[k][1], results.settings.baseline, c.difference, c.p_corrected, c.effect, signs[k][0])
-    return text if low!=low else Markup('{}<br><span class="dim" style="font-size:.82em">{:.3f}–{:.3f}</span>').format(text, low, high)
+    return text if low!=low else Markup('{}<br><span class="dim" style="font-size:.82em">{}–{}</span>').format(text, _number(low, 3), _number(high, 3))
 
 # %% ../../nbs/experiments/01_experiment.ipynb #edf1313c
-_told = {'t':'t-test', 'wilcoxon':'Wilcoxon test', 'randomisation':'randomisation test', 'holm':', corrected after Holm', 'bh':', corrected after Benjamini and Hochberg', 'by':', corrected after Benjamini and Yekutieli',
+_told = {'t':'t-test', 'wilcoxon':'Wilcoxon test', 'randomisation':'randomisation test', 'sign':'sign test', 'holm':', corrected after Holm', 'bh':', corrected after Benjamini and Hochberg', 'by':', corrected after Benjamini and Yekutieli',
          'bonferroni':', corrected after Bonferroni', None:', not corrected,'}
 
 # %% ../../nbs/experiments/01_experiment.ipynb #6d36ab94
@@ -235,18 +261,29 @@ def notes(
     results:Results,
 ) -> list: # Sentences
     "What a table says below itself"
-    s,n = results.settings,len(results.query_ids)
-    said = [f'{results.collection.name}: {n:,} judged queries. Below each mean its {s.level:.0%} bootstrap interval.']
+    s,n,ranked = results.settings,len(results.query_ids),[m for m in results.measures if m.formula.of=='rankings']
+    said = [f'{results.collection.name}: {n:,} {_kinds(results)}. Below each mean its {s.level:.0%} bootstrap interval.']
     if s.baseline is not None:
-        others = len(results.names)-1
-        said.append(f'▲ ▼: better or worse than {s.baseline}, p < {1-s.level:.2g} by a paired {_told[s.test]}{_told[s.correction]} for {others*len(results.measures)} comparisons.')
-    if (lacking := {n: len(e.missing) for n,e in results.evaluations.items() if e.missing}):
+        tests = int((~np.isnan(results.comparison.p)).sum())
+        said.append(f'▲ ▼: better or worse than {s.baseline}, p < {1-s.level:.2g} by a paired {_told[s.test]}{_told[s.correction]} for {tests} comparisons.')
+    if (lost := {n: len(e.unanswered) for n,e in results.evaluations.items() if e.unanswered}):
+        said.append('Questions without an answer, which are in no mean of answers and in no pair: ' + ', '.join(f'{v:,} ({n})' for n,v in lost.items()) + '.')
+    if ranked and (lacking := {n: len(e.missing) for n,e in results.evaluations.items() if e.missing}):
         said.append('Queries that a run lacks count 0: ' + ', '.join(f'{v} ({n})' for n,v in lacking.items()) + '.')
-    if (holes := {n: v for n,v in results.judged_at_10.items() if v<.995}):
+    if ranked and (holes := {n: v for n,v in results.judged_at_10.items() if v<.995 and len(results.runs[n].codes)}):
         said.append('Of the first ten documents, judged were ' + ', '.join(f'{v:.0%} ({n})' for n,v in holes.items()) + '; the others count as not relevant.')
     return said
 
 # %% ../../nbs/experiments/01_experiment.ipynb #f7e6c0d0
+def _kinds(results):
+    "What the queries are"
+    if not any(m.formula.of=='answers' for m in results.measures): return 'judged queries'
+    if all(m.formula.of=='answers' for m in results.measures): return 'questions'
+    known,golds = results.query_ids,pa.array([q for q,g in results.collection.answers.items() if g], pa.string())
+    judged,answered = (int(pc.is_in(known, value_set=o).true_count) for o in (results.qrels.query_ids, golds))
+    return f'questions, {judged:,} of them judged and {answered:,} with gold answers'
+
+# %% ../../nbs/experiments/01_experiment.ipynb #ce60d4ad
 @patch
 def _repr_html_(self:Results):
     rows = [(Markup('{}{}').format(n, Markup(' <span class="dim">baseline</span>') if n==self.settings.baseline else ''), *(_value(self, j, n) for j in range(len(self.measures)))) for n in self.names]
@@ -256,7 +293,7 @@ def _repr_html_(self:Results):
 def markdown(self:Results) -> str:
     "The table in Markdown"
     def cell(j, n): 
-        v = f'{self.mean[self.measures[j]][n]:.4f}'
+        v = _number(self.mean[self.measures[j]][n])
         return (f'**{v}**' if n in _best(self, j) else v) + signs.get(mark(self, self.measures[j], n), ('',))[0]
     escape = lambda t: re.sub(r'<(?=[a-zA-Z/!])', '&lt;', re.sub(r'([\\|*`])', r'\\\1', t))
     lines = [f'| {escape(n)} | ' + ' | '.join(cell(j, n) for j in range(len(self.measures))) + ' |' for n in self.names]
@@ -279,7 +316,7 @@ def latex(self:Results,
 ) -> str: # Needs the packages booktabs and amssymb
     "The table in LaTeX"
     def cell(j, n):
-        v = f'{self.mean[self.measures[j]][n]:.{digits}f}'.removeprefix('0')
+        v = _number(self.mean[self.measures[j]][n], digits).removeprefix('0').replace('–', '--')
         return (rf'\textbf{{{v}}}' if n in _best(self, j) else v) + _escaped(signs.get(mark(self, self.measures[j], n), ('',))[0])
     rows = [f'{_escaped(n)} & ' + ' & '.join(cell(j, n) for j in range(len(self.measures))) + r' \\' for n in self.names]
     caption = _escaped(' '.join(notes(self)).replace(f' Below each mean its {self.settings.level:.0%} bootstrap interval.', '')) if caption is None else caption
@@ -291,11 +328,12 @@ def latex(self:Results,
 def save(self:Results,
     path, # Folder to write
 ):
-    "Write the collection, the runs and the manifest"
+    "Write the collection, the runs and the answers, and the manifest"
     path = Path(path)
     self.collection.save(path/'collection')
-    for i,r in enumerate(self.runs.values()): r.save(path/'runs'/f'{i}.parquet')
-    kept = dict(runs={n: f'{i}.parquet' for i,n in enumerate(self.runs)}, systems=self.systems, settings=asdict(self.settings), measures=[str(m) for m in self.measures], diagrams=self.diagrams,
+    files = {n: f'{i}.jsonl' if n in self.answers else f'{i}.parquet' for i,n in enumerate(self.runs)}
+    for n,f in files.items(): (self.answers[n] if n in self.answers else self.runs[n]).save(path/'runs'/f)
+    kept = dict(runs=files, systems=self.systems, settings=asdict(self.settings), measures=[str(m) for m in self.measures], diagrams=self.diagrams,
                 mean={str(m): v for m,v in self.mean.items()}, manifest=self.manifest)
     with writing(path/'results.json') as f: f.write_text(json.dumps(kept, indent=1, sort_keys=False, ensure_ascii=False), encoding='utf-8')
 
@@ -307,10 +345,10 @@ def read(cls:Results,
     path = Path(path)
     if not (path/'results.json').is_file(): raise FileNotFoundError(f'{path}: no results.json, so these are no saved results')
     kept,c = json.loads((path/'results.json').read_text(encoding='utf-8')),Collection.read(path/'collection')
-    runs = {n: Run.read(path/'runs'/f, name=n, queries=c.queries, docs=c.docs) for n,f in kept['runs'].items()}
-    r = _measured(runs, c, parse_measures(kept['measures']), Settings(**kept['settings']), kept['systems'], kept['diagrams'])
+    given = {n: Answers.read(path/'runs'/f, name=n) if f.endswith('.jsonl') else Run.read(path/'runs'/f, name=n, queries=c.queries, docs=c.docs) for n,f in kept['runs'].items()}
+    r = _measured(given, c, parse_measures(kept['measures']), Settings(**kept['settings']), kept['systems'], kept['diagrams'])
     for m,means in kept['mean'].items():
-        if not np.allclose(list(means.values()), [r.mean[m][n] for n in means], rtol=0, atol=1e-9): raise ValueError(f'{path}: measured again, {m} is not what was saved; a run or a judgment was changed')
+        if not np.allclose(list(means.values()), [r.mean[m][n] for n in means], rtol=0, atol=1e-9, equal_nan=True): raise ValueError(f'{path}: measured again, {m} is not what was saved; a run, an answer or a judgment was changed')
     return r
 
 # %% ../../nbs/experiments/01_experiment.ipynb #1fdd046b
@@ -322,8 +360,20 @@ def cost(self:Results):
 
 @patch
 def to_dict(self:Results) -> dict:
-    "Everything in the table, for a program"
+    "Everything in the table, for a program; None where there is no finite value"
+    known = lambda v: None if isinstance(v, float) and not np.isfinite(v) else v
     def one(n):
-        compared = {} if self.settings.baseline in (None,n) else {'against': {str(m): {k: v for k,v in self.against(m, n).items() if k not in ('system','baseline','measure')} for m in self.measures}}
-        return dict(name=n, **self.systems[n], measures={str(m): self.mean[m][n] for m in self.measures}, intervals={str(m): self.interval[m][n] for m in self.measures}, **compared)
+        compared = {} if self.settings.baseline in (None,n) else {'against': {str(m): {k: known(v) for k,v in self.against(m, n).items() if k not in ('system','baseline','measure')} for m in self.measures}}
+        counts = {'queries': {str(m): self.counts[m][n] for m in self.measures}} if n in self.answers else {}
+        return dict(name=n, **self.systems[n], measures={str(m): known(self.mean[m][n]) for m in self.measures}, intervals={str(m): tuple(map(known, self.interval[m][n])) for m in self.measures}, **counts, **compared)
     return dict(runs=[one(n) for n in self.names], manifest=self.manifest)
+
+# %% ../../nbs/experiments/01_experiment.ipynb #80658b4d
+@patch(as_prop=True)
+def spent(self:Results):
+    "A data frame: for each system that answers its calls, searches, tokens, US dollars and milliseconds for a question; NaN where not known"
+    import pandas as pd
+    columns = dict(calls='Calls', searches='Searches', tokens_read='TokensRead', tokens_written='TokensWritten', dollars='Dollars', ms='Milliseconds')
+    found = {n: evaluate(a, self.collection, list(columns.values())).mean for n,a in self.answers.items()}
+    return pd.DataFrame([dict(system=n, answers=len(self.answers[n])-len(self.answers[n].unsure), **{k: mean[m] for k,m in columns.items()}) for n,mean in found.items()],
+                        columns=['system','answers',*columns])

@@ -33,9 +33,17 @@ def _measure(results, measure):
     if m not in results.measures: raise ValueError(f'{m} was not measured; there is {", ".join(map(str, results.measures))}')
     return m
 
-def _others(results):
+def comparable(
+    results:Results,
+    measure, # One of its measures
+) -> list: # Names
+    "The systems that have values which can be compared with those of the baseline"
+    return [n for n in results.names if n!=results.settings.baseline and results.against(measure, n).both>1]
+
+def _others(results, measure):
     if results.settings.baseline is None: raise ValueError('this plot compares with a baseline: experiment(…, baseline=…)')
-    return [n for n in results.names if n!=results.settings.baseline]
+    if not (found := comparable(results, measure)): raise ValueError(f'no system has values of {measure} that can be compared with those of {results.settings.baseline}')
+    return found
 
 def _plot(results, fig, what, rows, columns):
     import pandas as pd
@@ -74,18 +82,18 @@ def differences(self:Plots,
 ) -> Plot:
     "The difference from the baseline on every query, in falling order"
     r,m,rows = self.results,_measure(self.results, measure),[]
-    systems = _others(r) if systems is None else list(systems)
+    systems = _others(r, m) if systems is None else list(systems)
     base = r.row(m, r.settings.baseline)
     wide,high = min(len(systems), 3),-(-len(systems)//3)
     with drawing('text' if wide>1 else 'column', 2.1*high, nrows=high, ncols=wide, sharey=True, squeeze=False) as (fig,axes):
         for ax in axes.ravel()[len(systems):]: ax.set_axis_off()
         for ax,name in zip(axes.ravel(), systems):
             d = r.row(m, name)-base
-            order = np.argsort(-d, kind='stable')
+            order = np.argsort(-d, kind='stable')[:(~np.isnan(d)).sum()]
             rows += [(name, r.query_ids[int(i)].as_py(), d[i]) for i in order]
             c = r.against(m, name)
-            for colour,part in ((colours[0],np.maximum(d[order], 0)),(colours[1],np.minimum(d[order], 0))):
-                ax.stairs(part, np.arange(len(d)+1)-.5, fill=True, color=colour, linewidth=0)
+            for colour,part in zip(colours[:2][::m.formula.good or 1], (np.maximum(d[order], 0), np.minimum(d[order], 0))):
+                ax.stairs(part, np.arange(len(order)+1)-.5, fill=True, color=colour, linewidth=0)
             ax.axhspan(c.low, c.high, color='black', alpha=.12, linewidth=0)
             ax.axhline(c.difference, color='black', linewidth=.9)
             ax.set(title=shorten(name, 34), xlabel=f'{c.wins} better, {c.ties} equal, {c.losses} worse')
@@ -100,7 +108,7 @@ def wins(self:Plots,
 ) -> Plot:
     "On how many queries each system is better than, equal to and worse than the baseline"
     r,m = self.results,_measure(self.results, measure)
-    systems = _others(r)
+    systems = _others(r, m)
     rows = [(n, (c := r.against(m, n)).wins, c.ties, c.losses) for n in systems]
     at = np.arange(len(systems))[::-1]
     with drawing('column', .95+.26*len(systems)) as (fig,ax):

@@ -8,11 +8,11 @@ __all__ = []
 # %% ../../nbs/experiments/03_report.ipynb #a1a1c4d9
 import base64, json
 from fastcore.basics import patch
-import rankwb.experiments.plots
 from ..core.files import writing
 from ..core.display import Markup, html_table, shorten
 from .experiment import Results
 from .figures import _bytes
+from .plots import comparable
 
 # %% ../../nbs/experiments/03_report.ipynb #37c020be
 @patch
@@ -39,14 +39,14 @@ def _figure(plot): return Markup('<img alt="{}" src="data:image/svg+xml;base64,{
 
 def _systems(results):
     for name,told in results.systems.items():
-        picture = Markup(results.diagrams[name]) if name in results.diagrams else 'a run that was made elsewhere'
+        picture = Markup(results.diagrams[name]) if name in results.diagrams else 'made elsewhere'
         yield Markup('<h3>{}</h3><div>{}</div><div class="cap">{}</div>').format(name, picture, told['fingerprint'][:16])
 
 def _changed(results):
-    for name in results.names:
-        if name==results.settings.baseline: continue
-        rows = [(f'{d:+.3f}', f'{a:.3f}', f'{b:.3f}', q, shorten(t, 110)) for d,a,b,q,t in results.changes(system=name)]
-        yield Markup('<h3>{}</h3>{}').format(name, html_table(rows, ['change','baseline','system','query','']))
+    for name in comparable(results, results.measures[0]):
+        answers = results.answers.get(name)
+        rows = [(f'{d:+.3f}', f'{a:.3f}', f'{b:.3f}', q, shorten(t, 110), *([shorten(answers[q].text or 'no answer', 110)] if answers else [])) for d,a,b,q,t in results.changes(system=name)]
+        yield Markup('<h3>{}</h3>{}').format(name, html_table(rows, ['change','baseline','system','query','', *(['answer'] if answers else [])]))
 
 # %% ../../nbs/experiments/03_report.ipynb #cff86454
 @patch
@@ -56,11 +56,12 @@ def report(self:Results,
 ):
     "Write this experiment as one HTML page that stands alone"
     c,p = self.collection,self.plot
-    plots = [p.bars(), *([p.differences(), p.wins()] if self.settings.baseline else []), p.depth(), p.precision_recall()]
+    compared,ranked = self.settings.baseline is not None and comparable(self, self.measures[0]),any(m.formula.of=='rankings' for m in self.measures)
+    plots = [p.bars(), *([p.differences(), p.wins()] if compared else []), *([p.depth(), p.precision_recall()] if ranked else [])]
     title = title or f'Experiment on {c.name}'
     parts = [Markup('<h1>{}</h1><p>{}</p>').format(title, c._repr_html_()), Markup('<h2>Results</h2>{}').format(Markup(self._repr_html_())),
              Markup('<h2>Figures</h2><div class="figures">{}</div>').format(Markup('').join(map(_figure, plots))),
-             *([Markup('<h2>Queries that changed, by {}</h2>').format(self.measures[0]), *_changed(self)] if self.settings.baseline else []),
+             *([Markup('<h2>Queries that changed, by {}</h2>').format(self.measures[0]), *_changed(self)] if compared else []),
              Markup('<h2>Systems</h2>'), *_systems(self),
              Markup('<h2>Manifest</h2><pre>{}</pre>').format(json.dumps(self.manifest, indent=1, sort_keys=True))]
     with writing(path) as f:
