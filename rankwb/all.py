@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../nbs/apps/05_all.ipynb #c3b5a645
+from .core.answers import Answer, Answers, Passage
 from .core.answering import answer_accuracy, answer_qrels, has_answer
 from .core.caching import Store
 from .core.chat import Chat
@@ -21,7 +22,9 @@ from .core.execution import Executor
 from .core.pipelines import Reader, Reranker, Retriever, Rewriter, Stage, parse, shown
 from .core.presets import encoder, preset, presets
 from .core.questions import read_questions, save_questions
+from .core.recorded import replay
 from .core.runs import Run
+from .core.templates import Template, templates
 from .core.traces import Call, Trace
 from .retrieval.analysis import Analyzer
 from .retrieval.approximate import Faiss
@@ -51,13 +54,15 @@ from .reranking.attention import ICR
 from .reranking.causal import Graded, YesNo
 from .reranking.consistency import PermutationSelfConsistency
 from .reranking.cross_encoder import CrossEncoder
+from .reranking.deviation import deviation
 from .reranking.embeddings import BiEncoder
 from .reranking.fid import FiD, ListT5, LiT5Distill, LiT5Score
 from .reranking.first import FIRST
-from .reranking.layerwise import Layerwise
+from .reranking.layerwise import Layerwise, Lightweight
 from .reranking.likelihood import UPR
 from .reranking.listwise import ListPrompt, RankGPT, list_prompts
 from .reranking.mixing import Adaptive, Platt, Same, reliability
+from .reranking.onnx import OnnxCrossEncoder, to_int8, to_onnx
 from .reranking.pairrm import PairRM
 from .reranking.pairwise import PRP, EchoRank
 from .reranking.remote import RemoteReranker
@@ -67,7 +72,41 @@ from .reranking.sorting import AllPairs, Bubble, Heapsort, Sampled
 from .reranking.tart import TART
 from .reranking.windows import Full, Sliding, TopDown, Tournament
 import rankwb.reranking.named
+from .retrieval.fusion_queries import Decomposition, MultiQuery
+from .retrieval.rewriting import HyDE, Hypothetical, Query2Doc, SearchQuery, StepBack
+from .rag.adaptive import AdaptiveRAG, ByRule, Complexity, SKR
+from .rag.context import Context
+from .rag.corag import CoRAG
+from .rag.cost import frontier, risk_coverage
+from .rag.crag import CRAG, ClusteredRAG
+from .rag.depth import bounds, depth_sweep
+from .rag.direct import ClosedBook, Direct
+from .rag.fid import FiDReader
+from .rag.flare import FLARE, FLAREInstruct
+from .rag.influence import influence
+from .rag.ircot import IRCoT
+from .rag.iter_retgen import IterRetGen
+from .rag.outcomes import outcomes
+from .rag.position import noise, position
+from .rag.ralm import InContextRALM
+from .rag.react import ReAct
+from .rag.rearag import ReaRAG
+from .rag.refining import BestSentences, Distinct, Overlap, Recomp, refinement, survival
+from .rag.replug import Mixture, REPLUG
+from .rag.rq_rag import RQRAG
+from .rag.search_loops import SearchLoop
+from .rag.selective import SelectiveContext
+from .rag.self_ask import SelfAsk
+from .rag.self_rag import SelfRAG
+from .rag.summaries import CreateAndRefine, Summaries, TreeSummarize
+from .rag.sure import SuRe
+from .rag.thought import ChainOfThought, SelfConsistency
 from .evaluation.agreement import agreement
+from .evaluation.answers import (AnswerLength, Answered, Calls, Contains, ContextRecall, Dollars, EM, F1, HasEvidence, Milliseconds, Refused, Searches,
+                                       TokenP, TokenR, TokensRead, TokensWritten, compared)
+from .evaluation.citations import NLI, CitationPrecision, CitationRecall, Judge, citations
+from .evaluation.normalising import normaliser
+from .evaluation.overlap import BERTScore, BLEU, ROUGE1, ROUGE2, ROUGEL, chrF
 from .evaluation.measures import (AP, ERR, RBP, RR, Bpref, Compat, IPrec, Judged, NumQ, NumRel, NumRet, P, R, Rprec, SetAP, SetF, SetP, SetR,
                                         Success, infAP, nDCG, parse_measures)
 from .evaluation.evaluate import evaluate

@@ -27,7 +27,7 @@ class Template:
     begins:str = '' # Words that the answer begins with, in Jinja
     chat:bool = True # Messages, for models that were trained to talk; False: one text, which the model goes on with
     def __post_init__(self):
-        for f in ('user','system','begins'): _compiled(getattr(self, f))
+        for f in ('user','system','begins'): _checked(getattr(self, f))
         if bad := [o for o in self.examples if not (isinstance(o, (tuple,list)) and len(o)==2 and all(isinstance(t, str) for t in o))]: raise ValueError(f'Template: the example {bad[0]!r} is no pair of texts, what was asked and what was answered')
         object.__setattr__(self, 'examples', tuple(map(tuple, self.examples)))
     @property
@@ -50,9 +50,11 @@ def _sandbox():
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
 @cache
-def _compiled(text):
+def _compiled(text): return _sandbox().from_string(text)
+
+def _checked(text):
     from jinja2 import TemplateSyntaxError
-    try: return _sandbox().from_string(text)
+    try: _sandbox().parse(text)
     except TemplateSyntaxError as e: raise ValueError(f'Template, line {e.lineno} of {text!r}: {e.message}') from None
 
 def _filled(text, values):
