@@ -110,12 +110,15 @@ def answered():
     from rankwb.rag.outcomes import outcomes
     from rankwb.core.hf import HF
     from rankwb.rag.replug import Mixture
+    from rankwb.rag.refining import Overlap,refinement
     from rankwb.rag.search_loops import Tags
+    from rankwb.rag.viewer import Reviewed
     reader,known = Direct(Scripted(says=lambda m: evil('said'), name=evil('model'))),collection.replaced(answers={q.id: [evil('gold')] for q in queries}, run=None)
     both = {evil('system'): reader(run), 'other': reader(run % 1)}
     return dict(mixture=Mixture(HF(f'{evil("model")}/x')), tags=Tags(Template('{{ question }}', evil('system')), ('<a>','</a>'), evil('mark'), ('<b>','</b>')), compared=compared(evil('said'), [evil('gold')]), citations=citations(both['other']),
         outcomes=outcomes(both['other'], known), changes=outcomes(both['other'], known).against(outcomes(both['other'], known)), influence=influence(reader, run, known), depths=depth_sweep(reader, run, known, ks=(0,1)),
         bounds=bounds(reader, run % 1, known, rel=1), frontier=frontier(both, known), risk=risk_coverage(both['other'], known, confidence='retrieval'),
+        refined=Overlap(k=1)(run).docs, refinement=refinement(Overlap(k=1)(run), queries[0].id), reviewed=Reviewed(both['other'], known),
         answer=answer, answers=Answers([answer,lost], evil('reader')), template=Template('{% raw %}'+evil('asked')+'{% endraw %}', evil('system')), packed=Context(each=3).pack(found, Scripted(says=str)))
 
 def displays(tmp):
@@ -175,7 +178,7 @@ expected = dict(docs='docs id0 title field text', record='id0 title text field',
     sparse='prompt', late='prompt', remote='model', usage='', preset='name model prompt paper licence ran notes', presets='name model prompt paper licence ran', expansion='query',
     terms='text term', passages='title text', alignment='asked token', vectors='id0 note', lucene='field analyzer', why='why', catalogue='name description', visits='query url title error',
     scripted='model', chat='model field said', agreement='', calls='query about prompt answer note', reliability='', rehearsal='', hf='model', fid='model', extractive='', scorer='label', service='model', deviation='measure',
-    tags='', compared='said', mixture='model', citations='', outcomes='', changes='', influence='', depths='', bounds='', frontier='system', risk='',
+    tags='', compared='said', mixture='model', citations='', outcomes='', changes='', influence='', depths='', bounds='', frontier='system', risk='', refined='', refinement='text', reviewed='',
     answer='question answer finish votes vote id0 title text prompt said note', answers='reader query question answer other error id0 title', template='asked system', packed='id0 title',
     dataset='name', datasets='name', document='id1 query', free='typed id0 title text', results='system collection', report='headline collection query system stage reranker', table='cell marked head caption')
 

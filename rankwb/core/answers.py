@@ -204,4 +204,9 @@ def _repr_html_(self:Answers, most=20):
     return panel(Markup('<div class="cap">{}</div>').format(repr(self)+(f'; the first {most} are shown' if len(self)>most else '')), *(_folded(line(a), _opened(a)) for a in some))
 
 # %% ../../nbs/core/40_answers.ipynb #44a2036c
-packers['Answers'] = (lambda answers: [json.dumps(_plain(a)).encode() for a in answers], lambda blobs, ids: Answers(_back(json.loads(b), 'a kept answer') for b in blobs))
+def _unpacked(blobs, ids):
+    "Kept answers, under the ids of those who ask now: equal questions have one answer"
+    found = [_back(json.loads(b), 'a kept answer') for b in blobs]
+    return Answers(replace(a, query=q, calls=Trace(replace(c, query=q) for c in a.calls)) for q,a in zip(ids.to_pylist(), found))
+
+packers['Answers'] = (lambda answers: [json.dumps(_plain(a)).encode() for a in answers], _unpacked)

@@ -29,7 +29,7 @@ class Branches:
 
 # %% ../../nbs/core/13_diagrams.ipynb #43e1f064
 _em,_high,_gap,_apart = 7.25,30,26,14
-_tint = dict(rewriter='#8250df', retriever='#0969da', reranker='#bf8700', reader='#1a7f37')
+_tint = dict(rewriter='#8250df', retriever='#0969da', reranker='#bf8700', refiner='#bc4c00', reader='#1a7f37')
 
 def _size(p):
     if isinstance(p, Box): return len(p.label)*_em+22,_high

@@ -68,7 +68,7 @@ class Extractive(LM):
     cite:bool = False # Does the number of the passage follow?
     keeps = False
     def __repr__(self): return f'Extractive({"cite=True" if self.cite else ""})'
-    def _own_digest(self): return address('Extractive 1', str(self.cite))
+    def _own_digest(self): return address('Extractive 2', str(self.cite))
     def _generate(self, items, **how):
         for i,(prompt,_) in enumerate(items): yield i,_cut(self.best(prompt), prompt, **how)
     def best(self,

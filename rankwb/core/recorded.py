@@ -45,12 +45,26 @@ class Recorded(Retriever):
 
 # %% ../../nbs/core/43_recorded.ipynb #b46da2d4
 @patch
+def _keys(self:Recorded, x): return [address('search 1', self.fingerprint, o) for o in _asked(x)]
+
+@patch
+def _new(self:Recorded, keys):
+    "Places of the first of each of `keys` that is not on the tape"
+    return sorted(i for k,i in {k: i for i,k in reversed(list(enumerate(keys)))}.items() if (self._taped.get(k) or dict(unsure=True)).get('unsure'))
+
+@patch
+def knows(self:Recorded,
+    queries, # `Queries`
+) -> bool:
+    "Is everything on the tape that these ask for?"
+    return not self._new(self._keys(queries))
+
+@patch
 def _run(self:Recorded, x, call):
-    asked = _asked(x)
-    keys = [address('search 1', self.fingerprint, o) for o in asked]
-    new = [i for i in {k: i for i,k in reversed(list(enumerate(keys)))}.values() if (self._taped.get(keys[i]) or dict(unsure=True)).get('unsure')]
-    if new and self.retriever is None: raise LookupError(f'{self!r}: {len(new)} of {len(x)} searches are not on the tape {self.tape}, the first is {x.table["text"][min(new)].as_py()!r}')
-    if new: self._write(x.take(sorted(new)), [keys[i] for i in sorted(new)], call)
+    keys = self._keys(x)
+    new = self._new(keys)
+    if new and self.retriever is None: raise LookupError(f'{self!r}: {len(new)} of {len(x)} searches are not on the tape {self.tape}, the first is {x.table["text"][new[0]].as_py()!r}')
+    if new: self._write(x.take(new), [keys[i] for i in new], call)
     return completed(self, x, self._read(x, keys))
 
 @patch

@@ -93,13 +93,15 @@ def _loglik(model, steps): return _replies(model, steps, lambda: model.loglik([o
 def _search(retriever, steps, call):
     "Passages for each step; a query that several ask for is searched once"
     texts,start = list(dict.fromkeys(o.prompt for o in steps)),time.monotonic()
-    try: run = call(retriever, Queries.from_dict({f's{i}': t for i,t in enumerate(texts, 1)}))
+    asked = Queries.from_dict({f's{i}': t for i,t in enumerate(texts, 1)})
+    kept = hasattr(retriever, 'knows') and retriever.knows(asked)
+    try: run = call(retriever, asked)
     except RemoteError as e: return [Failure(e)]*len(steps),0.
     if steps[0].k is not None: run = run % steps[0].k
     lost = {run.place(q) for q in run.unsure}
     found = [Failure('a call of the retriever got no answer') if i in lost else ps for i,ps in enumerate(passages(run))]
     by = dict(zip(texts, found))
-    return [by[o.prompt] for o in steps],1000*(time.monotonic()-start)/len(steps)
+    return [by[o.prompt] for o in steps],0. if kept else 1000*(time.monotonic()-start)/len(steps)
 
 # %% ../../nbs/core/42_steps.ipynb #f32e36cd
 def _cost(model, reply):
@@ -127,7 +129,7 @@ def _calls(query, turn, step, o, reading, parent, model, ms):
         shown = tuple(p.id for p in x) if isinstance(step, Search) and not isinstance(x, Failure) else getattr(step, 'shown', ())
         prompt = prompt_text(step.prompt)+(f'\n⟶ {step.continuation}' if isinstance(step, Loglik) else '')
         c = call_of(query, turn, f'{step.what} {i}' if len(many)>1 else step.what, prompt, text, reading.verdict if reading else 'ok', _note(step, x, reading), kind=step.kind, found=shown, parent=parent, cost=_cost(model, x))
-        yield c if step.kind=='model' else replace(c, ms=ms)
+        yield c if step.kind=='model' else replace(c, ms=ms, kept=not ms) # no time passes where a tape is played
 
 # %% ../../nbs/core/42_steps.ipynb #103056da
 class Unanswered(RemoteError): "A call that a question hangs on got no answer"
