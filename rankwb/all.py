@@ -101,6 +101,7 @@ from .rag.self_rag import SelfRAG
 from .rag.summaries import CreateAndRefine, Summaries, TreeSummarize
 from .rag.sure import SuRe
 from .rag.thought import ChainOfThought, SelfConsistency
+from .rag.viewer import view
 from .evaluation.agreement import agreement
 from .evaluation.answers import (AnswerLength, Answered, Calls, Contains, ContextRecall, Dollars, EM, F1, HasEvidence, Milliseconds, Refused, Searches,
                                        TokenP, TokenR, TokensRead, TokensWritten, compared)

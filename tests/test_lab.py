@@ -219,7 +219,8 @@ def test_hostile_texts(lab):
     tab,wanted = lab.tab,' '.join(expected[o] for o in expected if o!='report')
     tab.add_script_tag(content='window.got=[]; function owned(where) { got.push(where) }')
     lab.run('hostile', 'from pathlib import Path\nfrom IPython.display import display\nfrom test_escaping import collection,displays,evil,ids',
-        'Path("made").mkdir()\nshown = displays(Path("made"))\nshown.pop("report")\nfor o in shown.values(): display(o)',
+        'Path("made").mkdir()\nshown = displays(Path("made"))\nshown.pop("report")\nall = list(shown.values())',
+        *(f'for o in all[{i}:{i+40}]: display(o)' for i in range(0, len(expected), 40)), # Lab folds what a cell shows after the fiftieth
         'from rankwb.workbench.explorer import explore\nui = explore({evil("name"): shown["stage"].stages[0].stage, "bm25": shown["union"].stages[1]}, collection)\nui',
         'ui.box.value = evil("typed")\nui.which.value = ids[1]')
     tab.wait_for_function("document.querySelector('.widget-vbox .ask')?.textContent.startsWith('lazy typed <script>')")

@@ -110,6 +110,9 @@ uses = { # Extra → what it is for
     'remote': 'embedding APIs by litellm',
     'web': 'search of the web',
     'sentences': 'passages of whole sentences',
+    'onnx': 'cross-encoders as ONNX, and eight bits',
+    'answers': 'ROUGE, BLEU and chrF of answers',
+    'bertscore': 'BERTScore of answers',
     'bench': 'the peers that benchmarks compare with',
     'dev': 'work on rankwb itself'}
 
