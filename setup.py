@@ -26,5 +26,5 @@ setup(
     package_data={lib: [f'**/{o}' for o in cfg['package_data'].split()]},
     install_requires=cfg['requirements'].split(),
     extras_require={k.removesuffix('_requirements'): v.split() for k,v in cfg.items() if k.endswith('_requirements')},
-    entry_points={'console_scripts': [f'{name} = {lib}.apps.cli:main'], 'nbdev': [f'{name} = {lib}._modidx:d']},
+    entry_points={'console_scripts': [f'{name} = {lib}.apps.cli:program'], 'nbdev': [f'{name} = {lib}._modidx:d']},
     zip_safe=False)

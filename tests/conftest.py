@@ -29,6 +29,10 @@ from nbdev.test import test_nb
 cfg = get_config()
 sys.exit(not test_nb(Path(sys.argv[1]), skip_flags=cfg.tst_flags.split(), basepath=cfg.config_path)[0])'''
 
+def pytest_collection_modifyitems(items):
+    "Pages go on running beside all other tests, so they are waited for last"
+    items.sort(key=lambda o: getattr(o, 'originalname', None)=='test_runs')
+
 @pytest.fixture(scope='session', autouse=True)
 def runs(request, surroundings):
     "The run of every notebook that a test asks for: they begin with the first test, two at a time"

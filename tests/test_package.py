@@ -67,4 +67,4 @@ def test_wheel_says_what_settings_say(wheel):
     wanted = [l for l in meta if l.startswith('Requires-Dist: ') and 'extra ==' not in l]
     assert len(wanted)==len(cfg['requirements'].split())
     assert {f'Provides-Extra: {o}' for o in ('lucene','numba','faiss','irds','bench','dev')} <= set(meta)
-    assert 'rankwb = rankwb.apps.cli:main' in read('entry_points.txt')
+    assert 'rankwb = rankwb.apps.cli:program' in read('entry_points.txt')
