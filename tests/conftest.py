@@ -1,6 +1,5 @@
 "Where things are, and what a test has to do without on this machine"
-import os,shutil,signal,subprocess,sys
-from concurrent.futures import ThreadPoolExecutor
+import json,os,shutil,signal,subprocess,sys,time
 from pathlib import Path
 
 import pytest
@@ -20,32 +19,26 @@ def surroundings(tmp_path_factory):
         for k,v in {**mild, **os.environ, **firm}.items(): env.setenv(k, str(v))
         yield
 
-# A process for each page: a JVM, torch's threads and patched classes stay with their notebook, and a crash has a name
-run_page = '''import os,sys
-from pathlib import Path
-os.nice(5) # the tests that run beside it go first
-from nbdev.config import get_config
-from nbdev.test import test_nb
-cfg = get_config()
-sys.exit(not test_nb(Path(sys.argv[1]), skip_flags=cfg.tst_flags.split(), basepath=cfg.config_path)[0])'''
-
 def pytest_collection_modifyitems(items):
     "Pages go on running beside all other tests, so they are waited for last"
     items.sort(key=lambda o: getattr(o, 'originalname', None)=='test_runs')
 
 @pytest.fixture(scope='session', autouse=True)
-def runs(request, surroundings):
-    "The run of every notebook that a test asks for: they begin with the first test, two at a time"
+def runs(request, surroundings, tmp_path_factory):
+    "What the run of a notebook came to: all that tests ask for begin to run with the first test"
     from docs.pages import nbs
     asked = [o.callspec.params['nb'] for o in request.session.items if (o.path.name, getattr(o, 'originalname', ''))==('test_notebooks.py', 'test_runs')]
-    found,env = {},os.environ|dict(OMP_NUM_THREADS=str(max(1, os.cpu_count()//2)))
-    def one(p):
-        if p!=asked[0]: found[asked[0]].result()   # the home page encodes the embedded collection; others find its vectors
-        return subprocess.run([sys.executable, '-c', run_page, nbs/p], cwd=root, env=env, capture_output=True, text=True, timeout=900)
-    with ThreadPoolExecutor(2) as ex:
-        for p in asked: found[p] = ex.submit(one, p)
-        yield found
-        ex.shutdown(cancel_futures=True)
+    folder = tmp_path_factory.mktemp('runs')
+    process = subprocess.Popen([sys.executable, root/'tests'/'run_pages.py', folder, *(nbs/p for p in asked)], cwd=root)
+    def result(p):
+        file = folder/f'{asked.index(p)}.json'
+        while not file.exists():
+            assert process.poll() is None or file.exists(), 'nobody runs the pages any more'
+            time.sleep(.2)
+        return json.loads(file.read_text())
+    yield result
+    process.terminate()
+    process.wait()
 
 @pytest.fixture(scope='session')
 def shared():

@@ -16,8 +16,8 @@ each = pytest.mark.parametrize('nb', pages, ids=docname)
 
 @each
 def test_runs(nb, runs):
-    r = runs[nb].result()
-    assert r.returncode==0, r.stderr[-5000:]
+    r = runs(nb)
+    assert r['code']==0, r['said']
 
 @each
 def test_clean(nb):
