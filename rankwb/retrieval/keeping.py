@@ -164,7 +164,7 @@ def _encode(encoder, docs, dtype, home):
             with whole(home) as tmp:
                 norm = _join(sorted(parts.glob('*.npy')), first, tmp/'vectors.npy')
                 _sign_vectors(tmp, encoder, docs, norm, None)
-    except FileNotFoundError:
+    except (FileNotFoundError,ValueError): # another process was done first, and takes the parts away
         if not home.exists(): raise
     shutil.rmtree(parts, ignore_errors=True)
 
