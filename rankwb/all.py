@@ -111,7 +111,7 @@ from .evaluation.overlap import BERTScore, BLEU, ROUGE1, ROUGE2, ROUGEL, chrF
 from .evaluation.measures import (AP, ERR, RBP, RR, Bpref, Compat, IPrec, Judged, NumQ, NumRel, NumRet, P, R, Rprec, SetAP, SetF, SetP, SetR,
                                         Success, infAP, nDCG, parse_measures)
 from .evaluation.evaluate import evaluate
-from .evaluation.significance import compare
+from .evaluation.comparison import compare
 from .experiments.experiment import Results, experiment
 from .experiments.figures import Plot, drawing, read_manifest
 import rankwb.experiments.report

@@ -127,7 +127,7 @@ def displays(tmp):
     from rankwb.apps.doctor import Check,Checkup
     from rankwb.core.caching import Store
     from rankwb.evaluation.evaluate import evaluate
-    from rankwb.evaluation.significance import compare
+    from rankwb.evaluation.comparison import compare
     from rankwb.experiments.experiment import experiment
     from rankwb.retrieval.analysis import Analyzer
     from rankwb.retrieval.bm25 import BM25

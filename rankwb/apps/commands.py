@@ -123,7 +123,7 @@ def compare(*,
     """Test the differences between runs
 
     rankwb compare --qrels qrels.txt --run bm25.trec dense.trec --measures nDCG@10 AP --test wilcoxon"""
-    from rankwb.evaluation import significance
+    from rankwb.evaluation import comparison
     from rankwb.evaluation.measures import parse_measures
     if json and latex: raise Mistake('--json and --latex: one of them')
     if len(run)<2: raise Mistake('--run: to compare takes two runs or more; rankwb evaluate measures one')
@@ -132,7 +132,7 @@ def compare(*,
     found = {n: _evaluated(r, judged, measures) for n,r in runs.items()}
     correction = None if correction=='none' else correction
     how = dict(baseline=next(iter(runs)), test=test, correction=correction, level=level, seed=seed)
-    c = significance.compare(found, **how)
+    c = comparison.compare(found, **how)
     say(_paper(runs, judged, measures, how) if latex else _compared(found, c) if json else _differences(c))
     _note(found.values())
 

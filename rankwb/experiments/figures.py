@@ -60,6 +60,10 @@ def drawing(
         yield fig,fig.subplots(**subplots)
 
 # %% ../../nbs/experiments/00_figures.ipynb #7cc75f5a
+def _says(ax):
+    "What is drawn"
+    return ax.get_title() or ax.get_title('left') or ' by '.join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+
 class Plot:
     "A figure of matplotlib, its data, and the manifest of what it shows"
     def __init__(self,
@@ -74,7 +78,7 @@ class Plot:
         "The axes, to change what you like before it is saved"
         return self.figure.axes
     def _repr_png_(self): return _bytes(self, 'png', dpi=110, metadata={'Software':'rankwb'})
-    def __repr__(self): return f'Plot({", ".join(a.get_title() for a in self.axes if a.get_title())!r})'
+    def __repr__(self): return f'Plot({", ".join(dict.fromkeys(filter(None, map(_says, self.axes))))})'
 
 # %% ../../nbs/experiments/00_figures.ipynb #1bbcab8a
 def _metadata(plot, format):

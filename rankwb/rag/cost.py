@@ -14,7 +14,7 @@ from ..core.display import Markup, html_table, panel, shorten
 from ..evaluation.answers import refuses
 from ..evaluation.evaluate import evaluate
 from ..evaluation.measures import parse_measures
-from ..evaluation.significance import compare, correct
+from ..evaluation.comparison import compare, correct
 from ..experiments.figures import Plot, colours, drawing, markers
 from .direct import Direct
 from .influence import between
@@ -110,6 +110,7 @@ def plot(self:Frontier) -> Plot:
                         markersize=5, elinewidth=.7, capsize=2, label=shorten(r['system'], 30))
         ax.set(title='Quality against cost', xlabel=f'{a["cost"]} a question', ylabel=a['measure'])
         if d['cost'].min()>0 and d['cost'].max()/d['cost'].min()>20: ax.set_xscale('log')
+        else: ax.locator_params(axis='x', nbins=6)
         fig.legend(loc='outside right center', title='filled: on the front', title_fontsize=7.5)
     return Plot(fig, a, d)
 
