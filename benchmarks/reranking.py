@@ -128,6 +128,13 @@ def alone(a):
     causal.following = partial(causal.following, reuse=False)
     return ours()(a)
 
+def unpacked(a):
+    "The same, with the matrix products that PyTorch takes"
+    from rankwb.core import hf
+    from rankwb.reranking import seq2seq
+    hf.pack = seq2seq.pack = lambda net: net
+    return ours()(a)
+
 def sentence_transformers(a):
     import torch
     from sentence_transformers import CrossEncoder
@@ -190,8 +197,8 @@ def products(a):
     return {'all': work}
 
 SYSTEMS = {'cross-encoder': {'rankwb': ours(), 'rankwb, ONNX': onnx(floats), 'rankwb, int8': ours(precision='int8'), 'rankwb, ONNX int8': onnx(eight), 'sentence-transformers': sentence_transformers, 'rerankers': rerankers, 'Rankify': rankify, 'products': products},
-           'monot5': {'rankwb': ours(), 'rerankers': rerankers, 'rank_llm': rank_llm, 'Rankify': rankify, 'products': products},
-           'yesno': {'rankwb': ours(), 'rankwb, nothing shared': alone, 'rerankers': mxbai, 'products': products}}
+           'monot5': {'rankwb': ours(), 'rankwb, products of PyTorch': unpacked, 'rerankers': rerankers, 'rank_llm': rank_llm, 'Rankify': rankify, 'products': products},
+           'yesno': {'rankwb': ours(), 'rankwb, products of PyTorch': unpacked, 'rankwb, nothing shared': alone, 'rerankers': mxbai, 'products': products}}
 
 def needed(a):
     "Tokens, and floating point operations that the scores need: each token once, of the last layer of BERT one position, of what prompts share one reading"

@@ -1,12 +1,17 @@
 "Measures of answers give what four peers gave for the same cases, and never a number for what was not answered"
 import json, re, signal, subprocess, sys, time, unicodedata
+from pathlib import Path
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
+from rankwb.core.answering import answer_accuracy, answer_qrels
 from rankwb.core.answers import Answer, Answers, Passage
 from rankwb.core.data import Collection, Docs, Qrels, Queries
+from rankwb.core.llm import Scripted
+from rankwb.core.loading import read_squad
+from rankwb.core.questions import read_questions, save_questions
 from rankwb.core.runs import Run
-from rankwb.evaluation.answers import EM, F1, Attempts, Contains, TokenP, TokenR, refuses
+from rankwb.evaluation.answers import EM, F1, Attempts, Contains, HasEvidence, TokenP, TokenR, refuses
 from rankwb.evaluation.citations import NLI, citations
 from rankwb.evaluation.evaluate import evaluate
 from rankwb.evaluation.measures import parse_measures
@@ -14,6 +19,8 @@ from rankwb.evaluation.normalising import languages, normalisers, squad, unicode
 from rankwb.evaluation.overlap import BERTScore
 from rankwb.experiments.experiment import Results, experiment
 import rankwb.experiments.report
+from rankwb.rag.context import Context
+from rankwb.rag.direct import Direct
 
 # The peers' numbers ------------------------------------------------------------------------------------------------------------------
 
@@ -51,7 +58,7 @@ def test_where_unicode_differs_from_squad(cases):
     assert by['CJK differ']==by['Arabic differ']==by['accent fold']==by['multiple-choice letter A']==0
 
 def test_whole_words_and_letters(cases):
-    assert differ(cases, Contains, Contains(whole=False))=={'empty both','article-only gold','no in know','substr in word','multiple-choice letter A'}
+    assert differ(cases, Contains, Contains(whole=False))=={'article-only gold','no in know','substr in word','multiple-choice letter A'}
 
 def test_precision_and_recall_belong_to_f1(cases):
     for rule in ('squad','squad2','hotpot'):
@@ -89,6 +96,77 @@ def test_whole_words_in_scripts_without_blanks():
 
 @pytest.mark.parametrize('text,said', [("I'm sorry, but I don’t know.",1), ('Not enough information is given', 1), ('none', 1), ('', 1), ('The question cannot be answered.', 1), ('None of the Beatles', 0), ('Unknown Pleasures', 0), ('He did not know Latin', 0)])
 def test_refusals(text, said): assert refuses(text)==said
+
+# Questions that have no answer, and answers that are patterns -------------------------------------------------------------------------
+
+here = Path(__file__).parent
+
+def test_what_the_script_of_squad2_gives():
+    o = json.loads((here/'squad2.json').read_text())
+    rows = [r for r in o['rows'] if r[0] or not refuses(r[1]) or not r[1]] # it knows no refusal but the empty answer
+    assert len(rows)==len(o['rows'])==125
+    tried = Attempts.of(*((said, golds or ['']) for golds,said,*_ in rows))
+    em,f1 = (m.compute(tried) for m in (EM, F1(rule='squad2')))
+    np.testing.assert_allclose(em, [r[2] for r in rows], atol=1e-12)
+    np.testing.assert_allclose(f1, [r[3] for r in rows], atol=1e-12)
+    names = {'exact': EM, 'f1': F1(rule='squad2'), **{f'{p}_{n}': m(only=which) for p,which in (('HasAns','answerable'),('NoAns','unanswerable')) for n,m in (('exact', EM), ('f1', F1(rule='squad2')))}}
+    for name,m in names.items(): assert 100*np.nanmean(m.compute(tried))==pytest.approx(o['total'][name], abs=1e-9)
+    for p,which in (('HasAns','answerable'),('NoAns','unanswerable')): assert np.isfinite(EM(only=which).compute(tried)).sum()==o['total'][f'{p}_total']
+
+def test_a_refusal_is_right_where_there_is_no_answer():
+    words = ['', ' ', 'Unanswerable.', 'I don’t know.', 'The passage does not mention it.']
+    for golds,right in (([''],1), (['Paris'],0)):
+        tried = Attempts.of(*((w, golds) for w in words))
+        for m in (EM, F1(rule='squad2'), Contains, Contains(whole=False)): assert m.compute(tried).tolist()==[right]*len(words), m
+    wrong = Attempts.of(('Paris',''), ('Not in Paris, I think','')) # a guess is wrong, whatever letters are looked for
+    for m in (EM, F1(rule='squad2'), Contains, Contains(whole=False)): assert m.compute(wrong).tolist()==[0,0]
+    assert np.isnan(EM.compute(Attempts.of((None,'')))).all() # no answer at all is not a refusal
+    e = evaluate(Answers([Answer('q0', '?', ''), Answer('q1', '?', None, 'timed out'), Answer('q2', '?', 'Rome')]), {'q0': [''], 'q1': [''], 'q2': ['Rome']}, "EM EM(only='unanswerable') HasEvidence")
+    assert e.mean["EM"]==1 and {str(m): n for m,n in e.counts.items()}=={'EM': 2, "EM(only='unanswerable')": 1, 'HasEvidence': 1}
+
+def test_a_file_of_squad2(tmp_path):
+    "Through the reader of the layout and through that of FlashRAG's: what cannot be answered stays a question, and is judged for no passage"
+    qas = [dict(id='1', question='Who?', answers=[dict(text='Ada', answer_start=0)], is_impossible=False), dict(id='2', question='Whose?', answers=[], is_impossible=True, plausible_answers=[dict(text='Ada', answer_start=0)])]
+    (tmp_path/'dev.json').write_text(json.dumps(dict(version='v2.0', data=[dict(title='T', paragraphs=[dict(context='Ada came.', qas=qas)])])))
+    (tmp_path/'dev.jsonl').write_text(''.join(json.dumps(dict(id=q['id'], question=q['question'], golden_answers=[a['text'] for a in q['answers']], is_impossible=q['is_impossible']))+'\n' for q in qas))
+    c = read_squad(tmp_path/'dev.json')
+    assert c.answers==read_questions(tmp_path/'dev.jsonl').answers=={'1': ('Ada',), '2': ('',)} and c.qrels.to_dict()=={'1': {'T/0': 1}}
+    run = Run.from_dict({'1': {'T/0': 1.}, '2': {'T/0': 1.}}).attach(c.queries, c.docs)
+    assert answer_qrels(run, c.answers).to_dict()=={'1': {'T/0': 1}} and answer_accuracy(run, c.answers, (1,))=={1: 1.}
+    save_questions(run, c.answers, tmp_path/'found.json')
+    assert read_questions(tmp_path/'found.json').answers==c.answers
+    c.save(tmp_path/'kept')
+    assert Collection.read(tmp_path/'kept').answers==c.answers
+
+def drqa(said, pattern):
+    "Its rule for CuratedTREC"
+    try: return re.compile(pattern, re.I|re.U|re.M).match(said) is not None
+    except re.error: return False
+
+def test_patterns_match_as_with_drqa():
+    patterns = [r'16\d\d', r'(the )?Beatles?', r'^\s*J\.? ?R\.? ?R\.? Tolkien', r'\b(nineteen|19)[- ]?hundred', r'Z[uü]rich', r'a(', r'Nov(ember|\.)? 1[0-9]', '.*', '']
+    said = ['1643', 'In 1643', 'THE BEATLES', 'beatle', 'J.R.R. Tolkien', ' JRR Tolkien', 'nineteen-hundred', 'Zürich', 'ZÜRICH', 'zurich', 'nov. 15', 'x', '', 'in\nnineteen hundred']
+    for s in said:
+        for p in patterns:
+            assert EM(regex=True).compute(Attempts.of((s, p)))==drqa(s, p)
+            assert Contains(regex=True).compute(Attempts.of((s, p)))==(p!='a(' and re.search(p, s, re.I|re.M) is not None)
+    assert parse_measures("EM(regex=True) HasEvidence(regex=True,among='found')")==[EM(regex=True), HasEvidence(among='found', regex=True)]
+
+def test_a_pattern_without_end_is_given_up(monkeypatch):
+    from rankwb.core import answering
+    monkeypatch.setattr(answering, 'patience', .1)
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match='took longer than 0.1 s'): assert Contains(regex=True).compute(Attempts.of(('a'*200, '(a|a)*[bc]'), ('abc', '(a|a)*[bc]'))).tolist()==[0,1]
+    assert time.monotonic()-began<20
+
+def test_evidence_is_what_was_in_a_prompt():
+    "The answer stands in the third passage, which the budget cuts; it stands in the question, too"
+    docs = Docs.from_dict({f'd{i}': ' '.join([f'w{i}']*8+(['Oslo'] if i==3 else [])) for i in range(1, 5)})
+    queries = Queries.from_dict({'q': 'Is it Oslo?'})
+    run = Run.from_dict({'q': {f'd{i}': 5.-i for i in range(1, 5)}}).attach(queries, docs)
+    for budget,there in ((None,1), (36,1), (33,0), (20,0)):
+        e = evaluate(Direct(Scripted(says=lambda p: 'Oslo'), context=Context(budget=budget, titles=False))(run), {'q': ['Oslo']}, "HasEvidence HasEvidence(among='found')")
+        assert list(e.mean.values())==[there,1], budget
 
 # No answer ---------------------------------------------------------------------------------------------------------------------------
 
@@ -196,7 +274,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 from rankwb.core.caching import Store
 from rankwb.core.data import Collection, Docs, Qrels, Queries
-from rankwb.core.llm import Reply, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Reply
 from rankwb.experiments.experiment import experiment
 from rankwb.rag.direct import Direct
 from rankwb.retrieval.bm25 import BM25
@@ -252,7 +331,8 @@ def test_killed_and_resumed(tmp_path):
 
 def test_a_question_that_failed_is_asked_again_and_the_others_are_not():
     from rankwb.core.caching import Store
-    from rankwb.core.llm import Failure, Scripted
+    from rankwb.core.llm import Scripted
+    from rankwb.core.saying import Failure
     from rankwb.rag.direct import ClosedBook
     asked,broken = [],{'question 2'}
     def says(messages):
@@ -268,7 +348,8 @@ def test_a_question_that_failed_is_asked_again_and_the_others_are_not():
 @pytest.fixture(scope='module')
 def qa():
     "A ranking, a reader, one that fails for some questions, and answers from elsewhere"
-    from rankwb.core.llm import Failure, Scripted
+    from rankwb.core.llm import Scripted
+    from rankwb.core.saying import Failure
     from rankwb.rag.direct import Direct
     from rankwb.retrieval.bm25 import BM25
     docs = Docs.from_dict({f'd{i}': f'word{i} is number {i} <b>' for i in range(20)})

@@ -4,7 +4,8 @@ import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from rankwb.core.answers import Answers, Passage
 from rankwb.core.data import Docs
-from rankwb.core.llm import Failure, Reply, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, Reply
 from rankwb.core.rankings import Run
 from rankwb.core.records import Queries
 from rankwb.core.reordering import by_scores
@@ -20,7 +21,7 @@ from rankwb.rag.rearag import ReaRAG
 from rankwb.rag.replug import REPLUG, Mixture, shares_of, weighted
 from rankwb.rag.rq_rag import RQRAG
 from rankwb.rag.search_loops import SearchLoop, loops, steps_so_far
-from rankwb.rag.self_rag import SelfRAG, reflections, spoken
+from rankwb.rag.self_rag import SelfRAG, reflections
 from rankwb.rag.sure import SuRe
 from small import alone, ids # noqa: F401, `alone` is a fixture
 
@@ -203,6 +204,55 @@ def test_batches_of_corag():
     found,sizes,_ = counted(CoRAG(Batches(says=says, scores=lambda c,t: [-1.]*4), All() % 2, chains=3), hundred())
     assert all(len(a.about['chains'])==3 for a in found) and sum(k=='loglik' for k,_ in sizes)==1 and max(c.round for a in found for c in a.calls)==3*3+2
 
+def test_batches_of_corag_trees():
+    "A hundred questions are as many rounds as one; each rollout, wherever it is, draws with the others of its number"
+    def says(m):
+        shown = content(m)
+        says.n += 1
+        return f'small {shown.count("Intermediate query")}, {says.n % 3}' if 'follow-up' in shown else 'x'
+    def rounds(n):
+        says.n = 0
+        found,sizes,_ = counted(CoRAG(Batches(says=says, scores=lambda c,t: [-len(c[-1]['content'])]), All() % 2, max_steps=2, expand=3), hundred(n))
+        return len(sizes),max(c.round for a in found for c in a.calls),{a.finish for a in found}
+    assert rounds(1)==rounds(100)==(10,12,{'answered'})
+
+class World(Scripted):
+    "A model that draws as a hash says, and what it was asked"
+    def _generate(self, items, max_tokens, stop, temperature, logprobs):
+        w,drawn = self.says,{}
+        for i,(prompt,seed) in enumerate(items):
+            text = content(prompt)
+            if 'follow-up question' not in text: yield i,Reply(f'{"f" if "main query by combining" in text else "a"}{w.number(text)%1000}')
+            else:
+                at = drawn.setdefault(text, [])
+                at.append(seed)
+                if seed>=w.first: which = len(at)-1
+                else: which = ('r',w.drawn.setdefault(text, [0]).append(0) or len(w.drawn[text])-1)
+                yield i,Reply(f'd{text.count("Intermediate query ")} q{w.number(text, which, "q")%w.variants}?')
+
+class Hashes:
+    def __init__(self, seed, variants, n, first): self.seed,self.variants,self.n,self.first,self.drawn = seed,variants,n,first,{}
+    def number(self, *o): return int(hashlib.md5('|'.join(map(str, [self.seed,*o])).encode()).hexdigest(), 16)
+
+trees = ('2e140212 72c93cee bbf36861 9505646a 6bbe736e d1bcc477 c4da0568 47abd7aa 5b75e9f1 4b1b6e43 24cf924f 6f3cac66 a2b33b40 e3fac4e2 2d7c2161 a4c0445f 71e91c88 ed58177e d35b0f12 cff29bcd').split()
+
+@pytest.mark.parametrize('seed', range(20))
+def test_trees_of_corag(seed):
+    "The chain, the answer, the number of replies and the prompts of all calls that the authors' code makes in the same world; SHA-256 of what it gave"
+    rng = random.Random(seed)
+    L,E,R,B = rng.randint(1, 4),rng.randint(2, 4),rng.randint(0, 3),rng.randint(1, 3)
+    w = Hashes(seed, rng.choice([2,3,5,50]), int(1.5*E), 1000*(R+1))
+    corpus = Docs.from_records([dict(id=str(i), title=f'T{i}', text=f'Text {i}.') for i in range(50)])
+    class Find(Retriever):
+        def apply(self, queries):
+            rows = [(q.id,d,-float(j)) for q in queries for j,d in enumerate(dict.fromkeys(str(int(hashlib.md5(f'{q.text}|{j}'.encode()).hexdigest(), 16)%50) for j in range(3)))]
+            return Run.from_columns(*map(list, zip(*rows)), order='given').over(queries.ids).attach(queries, corpus)
+    lm = World(says=w, scores=lambda c,t: [-(w.number(c[-1]['content'], j)%997)/100 for j in range(5)])
+    a = CoRAG(lm, Find(), max_steps=L, expand=E, rollouts=R, beam=B)(f'Question {seed}?')['q1']
+    model = [c for c in a.calls if c.kind=='model']
+    asked = sorted({c.prompt.removeprefix('user: ').removesuffix('\n⟶ No relevant information found') for c in model})
+    assert hashlib.sha256(json.dumps([a.about['steps'],a.text,len(model),asked]).encode()).hexdigest()[:8]==trees[seed]
+
 def test_batches_of_rearag():
     def says(m):
         if '#Context' in content(m): return 'seen'
@@ -293,6 +343,7 @@ readers = { # name → model to a reader, and most replies for a question
     'rq-rag': (lambda lm: RQRAG(lm, All() % 1, moves=('rewrite','decompose')), 3+6+4),
     **{f'loop {n}': ((lambda n: lambda lm: SearchLoop(lm, All() % 2, n, max_steps=3))(n), 3*2+1) for n in loops},
     'corag': (lambda lm: CoRAG(lm, All() % 2, max_steps=2, chains=2), 2*(8+2)+1),
+    'corag tree': (lambda lm: CoRAG(lm, All() % 2, max_steps=2, expand=2, rollouts=1), 2*3+2*2+2*(4+1)+1),
     'rearag': (lambda lm: ReaRAG(lm, All() % 2, max_steps=4), 4*2+1),
     'replug': (lambda lm: REPLUG(lm, mix='answers'), len(ids)),
     'replug words': (lambda lm: REPLUG(lm, mix='words', words=(' a',' b'), max_tokens=3), 0),
@@ -419,17 +470,18 @@ def test_reflection_tokens(tmp_path):
     import torch
     with torch.no_grad(): net.lm_head.weight[-len(marks):] *= 1.3 # so that they are written
     prompts = [f'a question {i}' for i in range(30)]
-    replies = hf.generate(prompts, max_tokens=12, logprobs=True)
+    replies,bare = (hf.generate(prompts, max_tokens=12, logprobs=True, raw=raw) for raw in (True,False))
     with torch.inference_mode():
         for p,r in zip(prompts, replies):
             made = net.generate(torch.tensor([t(p)['input_ids']]), max_new_tokens=12, do_sample=False, pad_token_id=0)[0,len(t(p)['input_ids']):]
             whole = t.decode(made, skip_special_tokens=False).partition('</s>')[0]
-            assert spoken(r)==whole
-    assert sum(any(m in spoken(r) for m in marks) for r in replies)>5 and not any(m in r.text for m in marks for r in replies)
+            assert r.text==whole
+    assert sum(any(m in r.text for m in marks) for r in replies)>5 and not any(m in r.text for m in marks for r in bare)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         found = SelfRAG(hf, All() % 1, max_tokens=8)(hundred(3))
     assert all(a.text is not None and not any(m in a.text for m in marks) for a in found)
+    assert sum(any(m in c.answer for m in marks) for c in found.trace if c.what.startswith('segment')) and any(c.what.startswith(('support','utility')) for c in found.trace)
     calls = found['q0'].calls
     with torch.inference_mode(): p = net(torch.tensor([t(calls[0].prompt)['input_ids']])).logits[0,-1].log_softmax(-1)[t.convert_tokens_to_ids(list(reflections['retrieve']))]
     assert calls[0].answer==', '.join(f'{c!r} {x:.4f}' for c,x in zip(reflections['retrieve'], p.tolist()))

@@ -1,10 +1,12 @@
 "Rerankers that ask a causal model for a word, on small random weights, against the authors' lines for one pair at a time"
 import math
 from dataclasses import replace
+from functools import lru_cache
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
 from rankwb.core.hf import HF
-from rankwb.core.llm import Failure, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure
 from rankwb.core.runs import Run
 from rankwb.reranking.causal import Form, Graded, Rating, YesNo, forms, ratings
 from small import alone # noqa: F401, `alone` is a fixture
@@ -39,8 +41,11 @@ def checkpoint(folder, kind='Qwen2', seed=0, **kw):
     net.save_pretrained(folder), t.save_pretrained(folder)
     return str(folder)
 
+@lru_cache
+def plain(folder): return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+
 def logits(scorer, ids):
-    with torch.inference_mode(): return scorer.load().net(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).logits[0,-1].double()
+    with torch.inference_mode(): return plain(scorer.model)(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).logits[0,-1].double()
 
 def qwen3(scorer, query, doc):
     "The model card of Qwen3-Reranker: `format_instruction`, `process_inputs`, `compute_logits`"

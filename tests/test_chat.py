@@ -6,7 +6,8 @@ import numpy as np, pytest
 from rankwb.core.caching import Store
 from rankwb.core.calls import Limits, RemoteError
 from rankwb.core.chat import Chat, _chances, _reaching
-from rankwb.core.llm import Failure, LM, Reply
+from rankwb.core.llm import LM
+from rankwb.core.saying import Failure, Reply
 from serving import bare, drip, serving, well
 
 key = 'sk-very-secret-key'
@@ -225,10 +226,49 @@ def test_usage():
     (says('<think>[1]? [2]?', 'length'), {}, ('','length','','[1]? [2]?')),
     (says('<think>a\nb</think>c\nd'), dict(stop='\n'), ('c','stop','\n','a\nb')),
     (says(None, 'length', reasoning_content='hm'), {}, ('','length','','hm')),
-    (says(None), {}, ('','stop','',''))])
+    (says(''), {}, ('','stop','',''))])
 def test_reply(body, how, want):
     o = one(body, **how)
     assert (o.text,o.finish,o.stop,o.reasoning)==want and (o.asked,o.tokens)==(10,2)
+
+def test_no_content_is_no_answer():
+    "An empty text is one; a message without any is none"
+    for body in (says(None), dict(says(), choices=[dict(message=dict(role='assistant'), finish_reason='stop')])):
+        with pytest.raises(RemoteError, match='its message has no content'): one(body)
+
+@pytest.mark.parametrize('prompt,body,stop,want', [ # everything as one text: what the model thought is put back where the server told it apart
+    ('p', says('[2] > [1]', reasoning_content='[1]?'), (), ('<think>[1]?\n</think>\n\n[2] > [1]','')),
+    ('p', says('<think>a\nb</think>c\nd'), '\n', ('<think>a','\n')), # also where a server takes no notice of the string
+    ('p', says(None, reasoning_content='who? <search>Ada'), '</search>', ('<think>who? <search>Ada','')), # SGLang and some vLLM stop in a thought; this one does not tell
+    ('p', dict(choices=[dict(message=dict(content=None, reasoning='who? <search>Ada'), finish_reason='stop', stop_reason='</search>')]), '</search>', ('<think>who? <search>Ada','</search>')),
+    ([dict(role='user', content='p'), dict(role='assistant', content='<think>Well,')], says('so.', reasoning_content=' hm'), (), (' hm\n</think>\n\nso.','')),
+    ([dict(role='user', content='p'), dict(role='assistant', content='<think>a</think>b')], says('c'), (), ('c',''))])
+def test_raw(prompt, body, stop, want):
+    with served(always(body)) as s:
+        o = chat(s).generate([prompt], stop=stop, raw=True)[0]
+        assert (o.text,o.stop,o.reasoning)==(*want,'') and s.asked[0].get('stop')==([stop] if stop else None)
+
+def test_a_stop_string_in_a_thought():
+    "Where a server ends the reply in the middle of a thought, there is no answer, and no empty one"
+    for body in (says(None, reasoning_content='Question: is it'), says('<think>Question: is it')):
+        with served(always(body)) as s:
+            with pytest.raises(RemoteError, match="it said nothing after its thought .*extra={'stop': None}"): chat(s).generate(['p'], stop='Question:')
+            assert chat(s).generate(['p'])[0].text=='' # nobody asked for an end, so this is what it said
+    for body,want in ((says('', reasoning_content='hm', finish='length'),'length'), (says('<think>hm</think>'),'stop')):
+        with served(always(body)) as s: assert [(o.text,o.finish) for o in chat(s).generate(['p'], stop='x')]==[('',want)]
+
+def test_scripts_networks_and_servers_agree():
+    "The same text, cut in the same place"
+    from types import SimpleNamespace
+    from rankwb.core import chat, replies
+    from rankwb.core.llm import Scripted
+    net,decode = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=9)),lambda text: SimpleNamespace(decode=lambda o, **kw: text if len(o) else '')
+    for text in ('<think>a b\nc</think>d e\nf', '<think>a b</think>d', 'd e\nf', '<think>a\nb', 'x <think>a</think>'):
+        for raw in (False,True):
+            s = Scripted(says=lambda p: text).generate(['p'], stop='\n', raw=raw)[0]
+            n = replies._reply(net, decode(text), 1, [], [1,9], None, False, ['\n'], (), 0., raw)
+            c = chat._reply((dict(message=dict(content=text), finish_reason='length'), 1, 2, 0.), ('\n',), False, raw)
+            assert (s.text,s.stop,s.reasoning)==(n.text,n.stop,n.reasoning)==(c.text,c.stop,c.reasoning)
 
 def test_logprobs():
     "Of the tokens that the text is made of, without thoughts, stop strings and what ends a turn"

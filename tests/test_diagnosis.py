@@ -5,7 +5,8 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from rankwb.core.answers import Answer, Answers, Passage
 from rankwb.core.data import Collection
-from rankwb.core.llm import Failure, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure
 from rankwb.core.qrels import Qrels
 from rankwb.core.rankings import Run
 from rankwb.core.records import Docs, Queries
@@ -141,6 +142,7 @@ def test_ids_survive(q):
 def test_variants_refuse_what_cannot_be():
     with pytest.raises(ValueError, match='different texts'): run_of([Variant('q', '?', 'v', (Passage('p', 'a'),)), Variant('q', '?', 'w', (Passage('p', 'b'),))])
     with pytest.raises(TypeError, match='expected a reader'): influence(BM25(Docs.from_records([dict(id='a', text='b')])), one(2))
+    with pytest.raises(TypeError, match='takes questions, so that nobody can show it other passages'): influence(ClosedBook(Scripted(says=str)), one(2))
     with pytest.raises(ValueError, match='at least 2'): influence(game([1]), one(2), {'q · v': 'yes'}, exact=1, n=1)
     with pytest.raises(ValueError, match='at most 60'): influence(game([1]), one(61), {'q · v': 'yes'})
     with pytest.raises(ValueError, match='no question has passages'): influence(game([1]), one(2), dict(other='yes'))
@@ -295,6 +297,7 @@ def test_frontier_says_what_it_lacks():
     with pytest.raises(ValueError, match='b: Dollars is not known'): frontier(dict(a=a, b=b), golds, 'EM', 'Dollars')
     with pytest.raises(ValueError, match='at least two'): frontier(dict(a=a), golds)
     with pytest.raises(ValueError, match='F1 is no cost'): frontier(dict(a=a, b=b), golds, 'EM', 'F1')
+    with pytest.raises(TypeError, match='systems is a Answers; expected a dictionary'): frontier(a, golds)
     o = frontier(dict(a=a, b=b), golds, 'EM', 'Calls')
     assert (o.front,o.steps)==((0,),()) and 'dominated' in o._repr_html_()
 

@@ -2,7 +2,8 @@
 import re, warnings
 import numpy as np, pytest
 from rankwb.core.data import Docs, Queries
-from rankwb.core.llm import Reply, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Reply
 from rankwb.core.runs import Run
 from rankwb.reranking.fid import FiD, LiT5Distill, LiT5Score, ListT5, passages
 from rankwb.reranking.windows import Sliding, Tournament

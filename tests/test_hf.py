@@ -1,10 +1,13 @@
 "Language models of transformers on small random weights, against transformers itself, one prompt at a time"
 import json
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest
-from rankwb.core.hf import HF, open_lm
-from rankwb.core.llm import Failure
+from rankwb.core.caching import Store
+from rankwb.core.hf import HF, _multiplying, open_lm
+from rankwb.core.saying import Failure, until
 from rankwb.core.prefixes import following, shared
+from rankwb.core.products import has_onednn
 from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
@@ -90,10 +93,11 @@ def test_what_follows_is_what_transformers_says_of_each_row_alone(architecture):
                 seen.add(i)
         assert seen==set(range(len(rows)))
 
-@pytest.mark.parametrize('architecture', ('GPT2','Llama','Gemma2','Qwen2','T5','BART'))
+@pytest.mark.parametrize('architecture', nets)
 def test_abilities_are_those_of_one_prompt_at_a_time(architecture, tmp_path):
-    lm = HF(checkpoint(tmp_path/'m', architecture), device='cpu')
-    t,model,own = tokenizer(),lm.net,architecture in seq2seq
+    model = net(architecture) # as transformers has it
+    lm = HF(checkpoint(tmp_path/'m', architecture, model), device='cpu')
+    t,own = tokenizer(),architecture in seq2seq
     ids = [t(p)['input_ids'] for p in prompts]
     a,b = (t.encode(c, add_special_tokens=False) for c in 'ab')
     np.testing.assert_allclose(lm.choose(prompts, 'ab'), [one(model, i)[-1][[a[0],b[0]]] for i in ids], atol=2e-5, rtol=0)
@@ -106,6 +110,21 @@ def test_abilities_are_those_of_one_prompt_at_a_time(architecture, tmp_path):
         with torch.inference_mode(): made = model.generate(i, attention_mask=torch.ones_like(i), max_new_tokens=6, do_sample=False, pad_token_id=2)[0,1 if own else i.shape[1]:]
         assert r.text==t.decode(made, skip_special_tokens=True), p
         assert r.asked==i.shape[1] and r.finish==('stop' if 1 in made.tolist() else 'length')
+
+@pytest.mark.parametrize('architecture', ('Llama','T5'))
+def test_layers_multiply_by_onednn_but_the_head_does_not(architecture, tmp_path):
+    folder = checkpoint(tmp_path/'m', architecture)
+    def layouts(**kw):
+        net,_ = open_lm(folder, **kw)
+        head = net.get_output_embeddings()
+        return {o.weight.layout for o in net.modules() if type(o) is torch.nn.Linear and o is not head},head.weight.layout
+    assert layouts()==({torch._mkldnn if has_onednn() else torch.strided},torch.strided)
+    assert layouts(precision='bfloat16')==({torch.strided},torch.strided)
+
+def test_a_network_with_code_of_its_own_keeps_its_weights():
+    class Own(transformers.LlamaForCausalLM): pass
+    model = Own(transformers.LlamaConfig(**small)).eval()
+    assert {o.weight.layout for o in _multiplying(model).modules() if type(o) is torch.nn.Linear}=={torch.strided}
 
 def test_a_drawn_reply_depends_on_nothing_but_its_prompt_and_seed(tmp_path):
     lm = HF(checkpoint(tmp_path/'m'), device='cpu')
@@ -260,7 +279,7 @@ def test_thoughts_stop_nothing_here_or_there():
     from types import SimpleNamespace
     from rankwb.core import chat, replies
     for raw,stop in (('<think>a\nb</think>c\nd', '\n'), ('a\nb', '\n'), ('<think>a\nb', '\n'), ('x</think>y STOP z', 'STOP'), ('<think>STOP</think>', 'STOP'), ('nothing', 'STOP')):
-        served = chat._reply((dict(message=dict(content=raw), finish_reason='stop'), 1, 2, 0.), [stop], False)
+        served = chat._reply((dict(message=dict(content=raw), finish_reason='length' if '</' not in raw else 'stop'), 1, 2, 0.), [stop], False)
         fake = SimpleNamespace(decode=lambda o, **kw: raw if len(o)>1 else ''),SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=9))
         made = replies._reply(fake[1], fake[0], 1, [], [1,9], None, False, [stop], (), 0.)
         assert (made.text,made.stop,made.reasoning)==(served.text,served.stop,served.reasoning)
@@ -271,6 +290,60 @@ def test_what_was_chosen_before_is_known_as_such(tmp_path):
     first,again = lm.choose(['a list'], 'ab')[0],lm.choose(['a list'], 'ab')[0]
     assert first.tolist()==again.tolist() and repr(first)==repr(again)
     assert [call_of('q', 1, '', 'a list', o).kept for o in (first,again)]==[False,True]
+    for ask in (lambda lm: lm.choose(['a list','a'], 'ab'), lambda lm: lm.loglik(['a list','a'], ['b ab',''])):
+        first,again = ask(HF(lm.model, device='cpu', store=Store(':memory:'))),ask(lm)
+        again = ask(lm)
+        assert [(o.asked,o.tokens,o.kept) for o in first]==[(o.asked,o.tokens,False) for o in again if o.kept] and again[0].ms==0<first[0].ms
+    ids = lambda text: len(lm.tokenizer(text)['input_ids'])
+    assert [o.asked for o in lm.choose(['a list','a'], 'ab')]==[ids('a list'),ids('a')] and lm.loglik(['a list'], ['b ab'])[0].asked==ids('a list')+len(lm.tokenizer('b ab', add_special_tokens=False)['input_ids'])-1 # the last one is not read
+
+def test_passages_are_cut_without_the_model_when_it_is_replayed(tmp_path):
+    "Where the tokens of a text end stands on the tape, as everything else that was asked"
+    import shutil
+    from rankwb.core.answers import Passage
+    from rankwb.rag.context import Context
+    path = checkpoint(tmp_path/'m')
+    found,tape = [Passage(f'd{i}', f'a sorted list of keys {"and values "*i}', f'keys {i}') for i in range(5)],str(tmp_path/'tape.jsonl')
+    context = Context(budget=45, each=12)
+    packed = context.pack(found, HF(path, device='cpu', tape=tape, store=Store(':memory:')))
+    t = tokenizer()
+    assert packed.cut and packed.left and packed.tokens<=45
+    for p in packed.passages: assert p.text==found[int(p.id[1:])].text.strip() or len(t(p.text, add_special_tokens=False)['input_ids'])<=12
+    assert HF(path, device='cpu').ends(['a sorted list','']) == [[b for _,b in t('a sorted list', add_special_tokens=False, return_offsets_mapping=True)['offset_mapping']],[]]
+    shutil.rmtree(path)
+    assert context.pack(found, HF(path, device='cpu', tape=tape, offline=True))==packed
+
+marks = [f'[M{i}]' for i in range(60)]
+
+def speaks_in_marks(folder):
+    "A model a sixth of whose tokens are special ones, such as those with which Self-RAG speaks of its own answer"
+    path = checkpoint(folder, vocab_size=360)
+    t = transformers.AutoTokenizer.from_pretrained(path)
+    t.add_tokens(marks, special_tokens=True)
+    t.save_pretrained(path)
+    return HF(path, device='cpu', store=Store(':memory:'))
+
+def test_raw_replies_are_those_of_transformers(tmp_path):
+    "With special tokens, and with stop strings wherever they stand"
+    lm = speaks_in_marks(tmp_path/'m')
+    some = [f'a list of {"keys "*n}' for n in range(8)]
+    def alone(p, **kw):
+        ids = torch.tensor([lm.tokenizer(p)['input_ids']])
+        made = lm.net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, **kw)[0,ids.shape[1]:].tolist()
+        return lm.tokenizer.decode(made[:-1] if made[-1]==lm.net.generation_config.eos_token_id else made)
+    raw,usual = (lm.generate(some, max_tokens=20, raw=raw, logprobs=True) for raw in (True,False))
+    assert [r.text for r in raw]==[alone(p) for p in some] and sum(m in r.text for r in raw for m in marks)>3
+    for a,b in zip(raw, usual):
+        left = a.text
+        for m in marks: left = left.replace(m, '')
+        assert (a.tokens,a.logprobs)==(b.tokens,b.logprobs) and (left==b.text or '\ufffd' in left)
+    fired = 0
+    for stop in sorted({m for r in raw for m in marks if m in r.text} | {s for r in raw for i in range(0, len(r.text), 4) if (s := r.text[i:i+2]).isprintable() and s.isascii() and len(s)==2})[:24]:
+        for p,r,w in zip(some, lm.generate(some, max_tokens=20, stop=stop, raw=True), raw):
+            theirs = alone(p, stop_strings=[stop], tokenizer=lm.tokenizer)
+            assert (r.text,r.stop)==until(theirs, [stop])==until(w.text, [stop]) and (r.finish,r.tokens<=w.tokens)==('stop' if stop in theirs else w.finish,True)
+            fired += bool(r.stop)
+    assert fired>20
 
 @pytest.mark.parametrize('kind', ('llama','mistral'))
 def test_a_reply_goes_on_where_the_prompt_ends(kind, tmp_path):

@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from rankwb.core.answers import Answers, Passage
 from rankwb.core.data import Docs
 from rankwb.core.hf import HF
-from rankwb.core.llm import Failure, Reply, Scripted
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, Reply
 from rankwb.core.records import Queries
 from rankwb.core.rankings import Run
 from rankwb.core.stages import Retriever

@@ -1,4 +1,4 @@
-"A real JupyterLab: the explorer under a hand, and hostile texts in every display. Screenshots go to tests/shots"
+"A real JupyterLab: the explorer and the viewer of answers under a hand, and hostile texts in every display. Screenshots go to tests/shots"
 import json,os,secrets,signal,socket,subprocess,sys,time
 from pathlib import Path
 from urllib.request import urlopen
@@ -69,12 +69,12 @@ class Lab:
     def theme(self, name):
         self.tab.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
         self.tab.wait_for_function("dark => (document.body.dataset.jpThemeLight=='false')==dark", arg='Dark' in name)
-    def shot(self, name):
-        "Keep a picture"
+    def shot(self, name, of='.rwb-linked'):
+        "Keep a picture of the widget of a class"
         folder = here/'shots'
         folder.mkdir(exist_ok=True)
         (folder/'.gitignore').write_text('*\n')
-        self.tab.evaluate("(document.querySelector('.widget-vbox.rwb-linked') ?? document.querySelector('.rwb-linked')).scrollIntoView()")
+        self.tab.evaluate("of => (document.querySelector('.widget-vbox'+of) ?? document.querySelector(of)).scrollIntoView()", of)
         self.tab.wait_for_timeout(300)
         self.tab.screenshot(path=folder/f'{name}.png')
 
@@ -213,6 +213,168 @@ def test_explorer(lab):
         tab.wait_for_timeout(300)
         assert tab.evaluate("(o => o.scrollWidth-o.clientWidth)(document.querySelector('.rwb-linked'))")<=0, f'wider than its cell at {width} pixels'
     lab.shot('explorer-narrow')
+
+# Answers of a method that searches by itself, whose model is a script, and of a reader of the embedded collection
+answered = """
+import warnings
+from dataclasses import replace
+from rankwb.core.answers import Answer, Answers, Passage
+from rankwb.core.extractive import Extractive
+from rankwb.core.llm import Scripted
+from rankwb.core.records import Docs, Queries
+from rankwb.core.stdlib import stdlib
+from rankwb.core.traces import Call, Trace
+from rankwb.rag.context import Context
+from rankwb.rag.direct import Direct
+from rankwb.rag.ircot import IRCoT
+from rankwb.rag.viewer import Reviewed, view
+from rankwb.retrieval.bm25 import BM25
+docs = Docs.from_dict({'ada': dict(title='Ada Lovelace', text='Ada Lovelace was the only legitimate child of the poet Lord Byron.'),
+    'byron': dict(title='Lord Byron', text='Lord Byron was born on 22 January 1788 in Holles Street, London. He died in Missolonghi, where he had gone to fight.'),
+    'babbage': dict(title='Charles Babbage', text='Charles Babbage met Ada Byron in 1833, when she was seventeen.')})
+queries = Queries.from_dict({'q1': 'Where was the father of Ada Lovelace born?', 'q2': 'In which town did Lord Byron die?', 'q3': 'Where was Charles Babbage born?'})
+golds = dict(q1=['Holles Street, London'], q2=['Missolonghi'], q3=['Walworth'])
+thoughts = dict(Ada=['The father of Ada Lovelace was the poet Lord Byron.', 'Lord Byron was born in Holles Street, London.', 'So the answer is: Holles Street, London.'],
+                town=['So the answer is: the town of Missolonghi in Greece.'], Babbage=[''])
+def says(messages):
+    asked = ' '.join(o['content'] for o in messages).split('Q: ')[-1]
+    lines = next(v for k,v in thoughts.items() if k in asked.split('A:')[0])
+    return lines[min(sum(t in asked for t in lines if t), len(lines)-1)]
+def still(answers): return Answers([replace(a, calls=Trace(replace(c, ms=0.) for c in a.calls)) for a in answers], answers.name) # so that the test sees what the notebook does
+c = stdlib()
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    asking = still(IRCoT(Scripted(says=says), BM25(docs) % 2, context=Context(k=3, each=24))(queries))
+reading = still((BM25(c.docs) % 5 >> Direct(Extractive()))(c.queries[:60]))
+evil = '</pre></style><script>owned()</script><img src=x onerror=owned()> **bold** [to](javascript:owned()) \x1b[31mred\x1b[0m $x^2$ is $5'
+bad = Answer('q'+evil, 'Who? '+evil, 'me '+evil, finish=evil, found=(Passage('d'+evil, 'text '+evil, 'title '+evil), Passage('e', evil)), shown=('d'+evil,), about={evil: evil},
+             calls=Trace(Call('q', i, 'about '+evil, 'prompt '+evil, 'said '+evil, v, 'note '+evil, kind=k, found=('e','gone'+evil)) for i,(k,v) in enumerate((('model','failed'), ('search','ok'), ('model','repaired')), 1)))
+hostile = {'evil '+evil: Answers([bad]), 'other': Answers([Answer(bad.query, bad.question, None, evil)])}
+"""
+
+text_of = "html => { const o = document.createElement('template'); o.innerHTML = html; o.content.querySelectorAll('style').forEach(s => s.remove()); return o.content.textContent.replace(/\\s+/g, ' ').trim() }"
+
+class Viewed:
+    "The viewer number `i` on the page"
+    def __init__(self, lab, i):
+        self.tab,self.box = lab.tab,lab.tab.locator('.rwb-viewer').nth(i)
+        self.kind,self.order,self.menu,self.who = (self.box.locator('select').nth(j) for j in range(4))
+        self.back,self.on = (self.box.locator(f'button[title="the {o}"]') for o in ('question before','next question'))
+        self.handle = self.box.locator('.noUi-handle')
+    def text(self, i):
+        "What is written in the page (0) or the step (1)"
+        return self.tab.evaluate(text_of, self.box.locator('.widget-html-content').nth(i).inner_html())
+    def soon(self, see, want, seconds=20):
+        "Messages to the browser take their time"
+        for _ in range(seconds*10):
+            if see()==want: return
+            self.tab.wait_for_timeout(100)
+        assert see()==want
+    def shows(self, page=None, step=None):
+        "Soon the page and the step that are HTML there are what is written here"
+        for i,html in enumerate((page,step)):
+            if html is not None: self.soon(lambda: self.text(i), self.tab.evaluate(text_of, html))
+    def options(self): return [o.replace('\xa0', ' ') for o in self.menu.locator('option').all_text_contents()]
+
+def test_viewer(lab):
+    known = {}
+    exec(answered, known)
+    asking,reading,golds,c,Reviewed = (known[o] for o in ('asking','reading','golds','c','Reviewed'))
+    state,tab = Reviewed(asking, golds),lab.tab
+    name, = state.named
+    lab.run('viewer', answered, 'ui = view(asking, golds)\nui', 'view(reading, c)', 'ui.widget\nui.play.interval = 100')
+    tab.wait_for_selector('.rwb-viewer .ask')
+    one,two = Viewed(lab, 0),Viewed(lab, 1)
+    one.shows(state.snapshot(steps=False), state.step(name, 0))
+
+    # by the keys: from step to step, and Lab stays where it is
+    n,cell = len(asking['q1'].calls),'document.querySelectorAll(".jp-Notebook .jp-Cell.jp-mod-active")[0] && [...document.querySelectorAll(".jp-Notebook .jp-Cell")].findIndex(o => o.classList.contains("jp-mod-active"))'
+    one.handle.focus()
+    active = tab.evaluate(cell)
+    for i in range(1, 4):
+        tab.keyboard.press('ArrowRight')
+        one.shows(step=state.step(name, i))
+    tab.keyboard.press('ArrowLeft')
+    one.shows(step=state.step(name, 2))
+    assert tab.evaluate(cell)==active and tab.evaluate("document.activeElement.classList.contains('noUi-handle')")
+    lab.shot('viewer-light', '.rwb-viewer')
+
+    # played, to the end
+    one.box.locator('.jupyter-widgets-play button, .widget-play button').first.click()
+    one.shows(step=state.step(name, n-1))
+
+    # question by question, each from its first step
+    for q in ('q2','q3'):
+        one.on.click()
+        one.shows(state.ask(q).snapshot(steps=False), state.step(name, 0))
+    one.back.click()
+    one.shows(state.ask('q2').snapshot(steps=False))
+
+    # by reason
+    for kind in ('wrong','wrong, evidence in the prompt','wrong, evidence not found','a call failed'):
+        wanted = state.questions(kind=kind)
+        assert 0<len(wanted)<3, 'a filter that keeps all or nothing is not tested'
+        one.kind.select_option(label=kind)
+        one.soon(one.options, [label for label,_ in wanted])
+        one.shows(state.ask(wanted[0][1]).snapshot(steps=False), state.step(name, 0))
+    failed = next(i for i,call in enumerate(asking['q3'].calls) if call.verdict=='failed')
+    one.handle.focus()
+    for _ in range(failed): tab.keyboard.press('ArrowRight')
+    one.shows(step=state.ask('q3').step(name, failed))
+    assert 'no sentence' in one.box.locator('.note.bad').inner_text()
+    one.kind.select_option(label='no answer')
+    one.soon(lambda: one.text(0), 'no question is of this kind')
+    one.soon(lambda: one.handle.is_visible(), False)
+    one.kind.select_option(label='all questions')
+    one.soon(lambda: one.handle.is_visible(), True)
+
+    # sixty questions of the embedded collection
+    state = Reviewed(reading, c)
+    name, = state.named
+    two.shows(state.snapshot(steps=False), state.step(name, 0))
+    two.kind.select_option(label='wrong, evidence in the prompt')
+    two.order.select_option(label='right first')
+    wanted = state.questions('right first', 'wrong, evidence in the prompt')
+    two.soon(two.options, [label for label,_ in wanted])
+    two.menu.select_option(index=2)
+    two.shows(state.ask(wanted[2][1]).snapshot(steps=False), state.step(name, 0))
+    assert two.box.locator('mark.gold').count()>0
+
+    # a passage opens by the keys
+    two.box.locator('summary').filter(has=tab.locator('.part')).first.focus()
+    tab.keyboard.press('Enter')
+    assert two.box.locator('details[open] .whole').first.is_visible()
+
+    # dark, and narrow
+    lab.theme('JupyterLab Dark')
+    lab.shot('viewer-dark', '.rwb-viewer')
+    for width in (1400, 620):
+        tab.set_viewport_size(dict(width=width, height=1500))
+        tab.wait_for_timeout(300)
+        over = tab.evaluate("[...document.querySelectorAll('.rwb-viewer, .rwb-viewer .rwb')].map(o => o.scrollWidth-o.clientWidth)")
+        assert max(over)<=0, f'wider than its place at {width} pixels'
+    lab.shot('viewer-narrow', '.rwb-viewer')
+
+def test_viewer_of_hostile_texts(lab):
+    tab = lab.tab
+    tab.add_script_tag(content='window.got=[]; function owned() { got.push(1) }')
+    lab.run('hostile-answers', answered, "from IPython.display import HTML\nHTML('<p class=formula>$x^2$</p>')", 'view(hostile, {bad.query: [evil, "me"]})', 'Reviewed(hostile, {bad.query: [evil, "me"]})')
+    tab.wait_for_selector('.formula mjx-container')
+    it = Viewed(lab, 0)
+    it.handle.focus()
+    for i in range(1, 4):
+        it.soon(lambda: f'step {i} of 3' in it.text(1), True)
+        tab.evaluate("document.querySelectorAll('details').forEach(o => o.open = true)")
+        assert '<script>owned()</script><img src=x onerror=owned()> **bold** [to](javascript:owned()) \x1b[31mred\x1b[0m $x^2$ is $5' in it.text(1)
+        tab.keyboard.press('ArrowRight')
+    made = "where => document.querySelectorAll(where).length"
+    assert tab.evaluate(made, '.rwb-answer')>=3
+    for what in ('script','img','strong','a','mjx-container','[class*=ansi]'): assert tab.evaluate(made, f'.rwb-answer {what}')==0, f'a text became {what}'
+    assert tab.evaluate('got')==[]
+    assert '<script>' in it.menu.locator('option').first.text_content() and '<script>' in it.who.locator('option').first.text_content()
+    it.who.select_option(index=1)
+    it.soon(lambda: it.handle.is_visible(), False)
+    lab.shot('viewer-hostile', '.rwb-viewer')
 
 def test_hostile_texts(lab):
     from test_escaping import expected,flat,lost

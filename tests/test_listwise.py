@@ -3,7 +3,8 @@ import hashlib, math, random, re, warnings
 import numpy as np, pytest
 from hypothesis import example, given, settings, strategies as st
 from rankwb.core.data import Docs, Queries
-from rankwb.core.llm import Failure, Reply, Scripted, prompt_text
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, Reply, prompt_text
 from rankwb.core.calls import RemoteError
 from rankwb.core.pipelines import parse
 from rankwb.core.runs import Run

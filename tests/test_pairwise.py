@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from rankwb.core.calls import RemoteError
 from rankwb.core.data import Docs, Queries
-from rankwb.core.llm import Failure, Scripted, prompt_text
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, prompt_text
 from rankwb.core.pipelines import parse
 from rankwb.core.runs import Run
 from rankwb.reranking.pairwise import PRP, EchoRank

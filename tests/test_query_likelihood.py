@@ -1,5 +1,6 @@
 "Query likelihood on small random weights, against the authors' lines for one pair at a time"
 from dataclasses import replace
+from functools import lru_cache
 import numpy as np, pytest
 from rankwb.reranking.likelihood import UPR, question_prompts
 from small import alone # noqa: F401, `alone` is a fixture
@@ -43,11 +44,17 @@ def checkpoint(folder, architecture):
     t.save_pretrained(folder)
     return str(folder)
 
+@lru_cache
+def plain(folder):
+    "The network as transformers has it"
+    kind = 'Seq2SeqLM' if transformers.AutoConfig.from_pretrained(folder).is_encoder_decoder else 'CausalLM'
+    return getattr(transformers, f'AutoModelFor{kind}').from_pretrained(folder).eval()
+
 def sachan(scorer, query, doc):
     "UPR of Sachan et al.: passage and instruction into the encoder, the question as labels"
     ready = scorer.load()
     enc = lambda s: ready.tokenizer(s, truncation=False, return_tensors='pt').input_ids
-    with torch.inference_mode(): logits = ready.net(input_ids=enc(f'Passage: {doc}. Please write a question based on this passage.'), labels=enc(query)).logits
+    with torch.inference_mode(): logits = plain(scorer.model)(input_ids=enc(f'Passage: {doc}. Please write a question based on this passage.'), labels=enc(query)).logits
     return logits.double().log_softmax(-1).gather(2, enc(query)[...,None])[0,:,0]
 
 def of_a_causal_model(scorer, query, doc):
@@ -57,7 +64,7 @@ def of_a_causal_model(scorer, query, doc):
     if p.chat: before = ready.tokenizer.encode(f'<|user|>{text}<|assistant|>', add_special_tokens=False)
     else: before = ready.tokenizer(text, truncation=False)['input_ids']
     after = ready.tokenizer.encode(p.question.replace('{query}', query).lstrip() if 'Llama' in type(ready.net).__name__ else p.question.replace('{query}', query), add_special_tokens=False)
-    with torch.inference_mode(): logits = ready.net(torch.tensor([before+after])).logits[0,len(before)-1:-1]
+    with torch.inference_mode(): logits = plain(scorer.model)(torch.tensor([before+after])).logits[0,len(before)-1:-1]
     return logits.double().log_softmax(-1)[range(len(after)),after]
 
 @pytest.mark.parametrize('architecture,prompt', [('T5','upr'), ('T5 1.1','upr'), ('GPT2','continued'), ('Llama','continued'), ('Qwen2','chat'), ('Qwen2','upr')])

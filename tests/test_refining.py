@@ -9,7 +9,8 @@ from rankwb.core.caching import Store
 from rankwb.core.execution import Executor
 from rankwb.core.extractive import Extractive, sentence_scores, sentences
 from rankwb.core.hf import HF
-from rankwb.core.llm import Failure, Scripted, prompt_text
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, prompt_text
 from rankwb.core.pipelines import parse
 from rankwb.core.records import Docs, Queries
 from rankwb.core.runs import Run
@@ -18,7 +19,7 @@ from rankwb.core.steps import Search, perform
 from rankwb.rag.context import Context
 from rankwb.rag.direct import Direct
 from rankwb.rag.refining import Distinct, Overlap, Recomp, ratio, refinement, survival
-from rankwb.rag.selective import SelectiveContext, self_information, units
+from rankwb.rag.selective import LLMLingua, LLMLingua2, LongLLMLingua, SelectiveContext, _compressor, self_information, units
 from rankwb.rag.summaries import CreateAndRefine, Summaries, TreeSummarize
 from rankwb.retrieval.bm25 import BM25
 
@@ -151,14 +152,13 @@ def gpt2(tmp_path_factory):
 def test_self_information_is_that_of_the_model(gpt2):
     "As the authors of Selective-Context compute it: the mean over the tokens of a unit, after the token that begins a text"
     import torch
-    from rankwb.rag.context import token_ends
     for s in (sentences(t)[0] for t in texts):
         enc = gpt2.tokenizer(s, add_special_tokens=False, return_offsets_mapping=True)
         row = torch.tensor([[0, *enc['input_ids']]])
         with torch.inference_mode(): info = -gpt2.net(row).logits.log_softmax(-1)[0,:-1].gather(-1, row[0,1:,None])[:,0].numpy()
         spans = units(s, 'word')
         want = [info[[a<e<=b and not s[x:e].isspace() for x,e in enc['offset_mapping']]].mean() for a,b in spans]
-        [o],[ends] = gpt2.loglik([''], [s]),token_ends(gpt2, [s])
+        [o],[ends] = gpt2.loglik([''], [s]),gpt2.ends([s])
         assert np.allclose(self_information(s, o, ends, spans), want, atol=1e-4)
 
 @pytest.mark.parametrize('unit', ['word','phrase','sentence'])
@@ -183,3 +183,156 @@ def test_tree_and_refine_in_rounds():
     assert batches==[2,2,2] and {o.finish for o in a}=={'budget'} and all(len(o.shown)==3 for o in a)
     none = TreeSummarize(Counting(says=lambda p: 'x'))(run._like(offsets=[0,0,0], codes=[], values=[]))
     assert [o.text for o in none]==['x','x'] and [len(o.calls) for o in none]==[1,1]
+
+# RECOMP's T5, small and with random weights
+
+@pytest.fixture(scope='module')
+def t5(tmp_path_factory):
+    import re, torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+    words,at = ['<pad>','</s>','<unk>',*sorted(set(re.findall(r'\w+|[^\w\s]', ' '.join([*texts,*asked.table['text'].to_pylist(),'Question: Document: Summary:']))))],tmp_path_factory.mktemp('t5')
+    t = Tokenizer(models.WordLevel({w:i for i,w in enumerate(words)}, unk_token='<unk>'))
+    t.pre_tokenizer,t.post_processor = pre_tokenizers.Whitespace(),processors.TemplateProcessing(single='$A </s>', special_tokens=[('</s>',1)])
+    PreTrainedTokenizerFast(tokenizer_object=t, eos_token='</s>', pad_token='<pad>', unk_token='<unk>', model_max_length=512).save_pretrained(at)
+    torch.manual_seed(2) # one of its summaries is empty
+    T5ForConditionalGeneration(T5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, initializer_factor=3., decoder_start_token_id=0)).save_pretrained(at)
+    return str(at)
+
+@pytest.mark.parametrize('together', [False,True])
+def test_summaries_of_a_t5(t5, together):
+    "As RECOMP's train_hf_summarization_model.py predicts: the words of the prompt, a batch with padding, greedy, without special tokens, stripped"
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    t,net = AutoTokenizer.from_pretrained(t5),AutoModelForSeq2SeqLM.from_pretrained(t5).eval()
+    parts = ['\n'.join(texts)] if together else texts
+    prompts = [f'Question: {q}\n Document: {d}\n Summary: ' for q in asked.table['text'].to_pylist() for d in parts]
+    with torch.inference_mode(): made = net.generate(**t(prompts, max_length=1024, padding=True, truncation=True, return_tensors='pt'), max_length=13)
+    want = [' '.join(o.split()) for o in t.batch_decode(made, skip_special_tokens=True)]
+    got = left(Summaries(HF(t5, device='cpu'), prompt='recomp-t5', together=together, max_tokens=12)(run))
+    n = len(parts)
+    assert got==[want[i:i+n]+['']*(len(texts)-n) for i in (0,n)] and len(set(want))>1 and (together or '' in want)
+
+def test_an_empty_summary_leaves_nothing():
+    "A passage of which nothing was left is not summarised; without an answer, all passages stay"
+    seen = []
+    def says(p):
+        seen.append(p)
+        return 'short'
+    twice = Summaries(Scripted(says=says))(Overlap(k=1)(run))
+    assert len(seen)==2 and [[bool(t) for t in o].count(True) for o in left(twice)]==[1,1]
+    nothing = Summaries(Scripted(says=lambda p: '  \n'), together=True)(run)
+    assert left(nothing)==[['']*len(ids)]*2 and [a.shown for a in Direct(Extractive())(nothing)]==[(),()]
+    assert f'{len(ids)} of {len(ids)} passages are not shown' in refinement(nothing, 'q2')._repr_html_()
+    assert left(Summaries(Scripted(says=says), together=True)(nothing))==[['']*len(ids)]*2 and len(seen)==2
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        some = Summaries(Scripted(says=lambda p: Failure('503') if 'sorted?' in prompt_text(p) else 'short'), together=True)(run)
+    assert left(some)==[texts,['short']+['']*(len(ids)-1)] and some.unsure==('q 1',) and '1 of 2 questions keep their passages whole' in str(said[0].message)
+
+# LLMLingua-2, against the library's own class
+
+long = ' '.join(f'{t} It is {i}.5!' for i in range(7) for t in texts)
+odd = ['List of things','a\nb? c\n\nd','12 lists, 3 files.','',long,*texts]
+
+@pytest.fixture(scope='module')
+def classifiers(tmp_path_factory):
+    "Folders of token classifiers with random weights, with names by which the library knows them, and without"
+    import shutil, torch
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForTokenClassification
+    at,size = tmp_path_factory.mktemp('classifiers'),dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, initializer_range=.5)
+    def write(name, t, trainer, net, config, pair, **special):
+        t.train_from_iterator([long], trainer)
+        t.post_processor = processors.TemplateProcessing(single=f'{pair[0]} $A {pair[1]}', special_tokens=[(o,t.token_to_id(o)) for o in pair])
+        t = PreTrainedTokenizerFast(tokenizer_object=t, cls_token=pair[0], sep_token=pair[1], model_max_length=512, **special)
+        torch.manual_seed(0)
+        for o in (t,net(config(vocab_size=len(t), max_position_embeddings=514, pad_token_id=t.pad_token_id, **size))): o.save_pretrained(at/name)
+        shutil.copytree(at/name, at/name[:4])
+    b = Tokenizer(models.WordPiece(unk_token='[UNK]'))
+    b.pre_tokenizer,b.decoder = pre_tokenizers.BertPreTokenizer(),decoders.WordPiece()
+    write('bert-base-multilingual-cased', b, trainers.WordPieceTrainer(vocab_size=60, special_tokens=['[PAD]','[UNK]','[CLS]','[SEP]','[MASK]'], show_progress=False), BertForTokenClassification, BertConfig, ('[CLS]','[SEP]'), unk_token='[UNK]', pad_token='[PAD]', mask_token='[MASK]')
+    u = Tokenizer(models.Unigram())
+    u.normalizer,u.pre_tokenizer,u.decoder = normalizers.NFKC(),pre_tokenizers.Metaspace(),decoders.Metaspace()
+    write('xlm-roberta-large', u, trainers.UnigramTrainer(vocab_size=60, special_tokens=['<s>','<pad>','</s>','<unk>','<mask>'], unk_token='<unk>', show_progress=False), XLMRobertaForTokenClassification, XLMRobertaConfig, ('<s>','</s>'), unk_token='<unk>', pad_token='<pad>', bos_token='<s>', eos_token='</s>', mask_token='<mask>')
+    return at
+
+@pytest.fixture
+def by_bytes(monkeypatch):
+    "Another tokenizer in the place of GPT-3.5's, which the network would have to give"
+    import tiktoken, tiktoken.registry
+    monkeypatch.setitem(tiktoken.registry.ENCODINGS, 'cl100k_base', tiktoken.Encoding('cl100k_base', pat_str=r'\w+|\W', mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}))
+    _compressor.cache_clear()
+    yield
+    _compressor.cache_clear()
+
+@pytest.mark.parametrize('name', ['bert-base-multilingual-cased','xlm-roberta-large'])
+def test_llmlingua2_is_the_library(classifiers, by_bytes, name):
+    PromptCompressor = pytest.importorskip('llmlingua').PromptCompressor
+    import os, torch
+    some = Docs.from_dict({f'd{i}': t for i,t in enumerate(odd)})
+    x = Run.from_dict({'q2': {f'd{i}': float(-i) for i in range(len(odd))}}).attach(asked, some)
+    state = random.getstate(),np.random.get_state()[1].tolist(),torch.get_rng_state().tolist(),os.environ.get('PYTHONHASHSEED')
+    hows = [dict(), dict(rate=.3), dict(rate=.7, force_tokens=('\n','?')), dict(force_tokens=('.',), drop_consecutive=True), dict(rate=.2, force_digits=True), dict(rate=1.)]
+    got = [left(LLMLingua2(classifiers/name[:4], device='cpu', **how)(x))[0] for how in hows]
+    assert (random.getstate(),np.random.get_state()[1].tolist(),torch.get_rng_state().tolist(),os.environ.get('PYTHONHASHSEED'))==state
+    with torch.random.fork_rng(): library = PromptCompressor(str(classifiers/name), device_map='cpu', use_llmlingua2=True)
+    for how,o in zip(hows, got):
+        how = {('force_reserve_digit' if k=='force_digits' else k): list(v) if isinstance(v, tuple) else v for k,v in how.items()}
+        assert o==library.compress_prompt(list(odd), use_context_level_filter=False, **how)['compressed_prompt_list']
+    random.setstate(state[0])
+    one = left(LLMLingua2(classifiers/name[:4], counts=None, device='cpu')(x))[0]
+    assert one!=got[0] and 0<len(one[4])<len(long)
+    stage = LLMLingua2(classifiers/name[:4], .4, force_tokens=('\n',))
+    assert parse(repr(stage), docs)==stage and stage.fingerprint!=LLMLingua2(classifiers/name[:4], .5, force_tokens=('\n',)).fingerprint
+
+def test_llmlingua2_without_words_it_knows(classifiers, monkeypatch):
+    pytest.importorskip('llmlingua')
+    x = Run.from_dict({'q2': {'a': 2., 'b': 1.}}).attach(asked, Docs.from_dict({'a': '東京', 'b': texts[0]}))
+    stage = LLMLingua2(classifiers/'bert', counts=None, device='cpu')
+    with pytest.warns(UserWarning, match='1 of 2 passages stay whole'): some = stage(x)
+    assert left(some)[0][0]=='東京' and left(some)[0][1]==left(stage(run[['q2']]))[0][0]!=texts[0]
+    assert left(stage(x._like(offsets=[0,0], codes=[], values=[])))==[[]]
+    import requests, tiktoken
+    def down(name): raise requests.exceptions.ConnectionError('no network')
+    monkeypatch.setattr(tiktoken, 'get_encoding', down)
+    _compressor.cache_clear()
+    with pytest.raises(FileNotFoundError, match='say counts=None'): LLMLingua2(classifiers/'bert', device='cpu')(x)
+
+# LLMLingua and LongLLMLingua: SHA-256 of what the library makes of these texts by itself, with transformers 4.41, before which the cache of a model was pairs
+
+@pytest.fixture(scope='module')
+def llama(tmp_path_factory):
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    bpe,at = ByteLevelBPETokenizer(),tmp_path_factory.mktemp('llama')
+    bpe.train_from_iterator(texts, vocab_size=300, special_tokens=['<s>'], show_progress=False)
+    PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token='<s>', eos_token='<s>', pad_token='<s>').save_pretrained(at)
+    net = LlamaForCausalLM(LlamaConfig(vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=0, pad_token_id=0))
+    r = np.random.default_rng(0)
+    for n,o in sorted(net.named_parameters()): o.data = torch.tensor(1+r.normal(size=o.shape)*.1 if o.ndim==1 else r.normal(size=o.shape)*.3, dtype=torch.float32)
+    net.save_pretrained(at)
+    return at
+
+dice = random.Random(5)
+many = Docs.from_dict({i: ' '.join(''.join(dice.choices('aeiostrlnd', k=dice.randint(2, 8))) for _ in range(50))+'.' for i in ids})
+by_perplexity = {'LLMLingua': ['d51ce3d4cb7c','d51ce3d4cb7c'], 'LongLLMLingua': ['472e69cf11f0','4f32f6557828']}
+
+@pytest.mark.parametrize('kind', [LLMLingua,LongLLMLingua])
+def test_llmlingua_is_the_library(llama, kind):
+    pytest.importorskip('llmlingua')
+    import hashlib
+    x = run.attach(asked, many)
+    stage = kind(llama, .4, device='cpu')
+    found = left(stage(x))
+    assert all(o[0] and not any(o[1:]) for o in found) and 0<ratio(stage(x))<.8
+    assert [hashlib.sha256(o[0].encode()).hexdigest()[:12] for o in found]==by_perplexity[kind.__name__]
+    assert parse(repr(stage), docs)==stage and left(stage(run._like(offsets=[0,0,0], codes=[], values=[])))==[[],[]]
+
+def test_llmlingua_gives_up(llama, monkeypatch):
+    "The library's own assertion leaves the passages whole, and is counted"
+    library = pytest.importorskip('llmlingua').PromptCompressor
+    def lost(*args): raise AssertionError
+    monkeypatch.setattr(library, 'get_prefix_length', lost)
+    with pytest.warns(UserWarning, match='the passages of 2 of 2 questions stay whole'): assert left(LongLLMLingua(llama, device='cpu')(run))==[texts]*2

@@ -114,10 +114,20 @@ def test_one_name_two_models():
     assert named('ms-marco-MiniLM-L-12-v2', kind='onnx')==named('flashrank-ms-marco-MiniLM-L-12-v2')!=named('ms-marco-MiniLM-L-12-v2', kind='cross-encoder')==named('cross-encoder/ms-marco-MiniLM-L-12-v2')
     assert named('rank-T5-flan')==named('flashrank-rank-T5-flan')
 
+def test_licences():
+    "One model has one licence, whatever reranks with it; a service has terms; what has none is of authors that state none"
+    rows = [p for p in presets() if p.engine in kinds and not p.indexes]
+    by = {}
+    for p in rows: by.setdefault(p.published, set()).add(p.licence)
+    assert not {m: found for m,found in by.items() if len(found)>1}
+    assert all('service' in p.licence for p in rows if p.engine=='remote-reranker' or p.model.split('/')[0] in ('openai','anthropic','gemini','together_ai'))
+    silent = {p.model.split('/')[0] for p in rows if not p.licence}
+    assert silent<={'castorini','unicamp-dl','Soyoung97','abdoelsayed','Dundalia','corrius','rryisthebest','facebook','bclavie','AdrienB134','akhooli','turjo4nis'} and {p.licence for p in rows if p.model.startswith('Qwen/')}=={'Apache-2.0'}
+
 def test_scores():
     "Numbers of others say where they are from and how far off a run may be"
     found = [(p,s) for p in presets() if p.engine in kinds and not p.indexes for s in p.scores]
     assert len(found)>=170 and all(0<s['tolerance']<=.01 and s['ran'] is False for _,s in found)
     assert Counter(p.engine for p,_ in found)['rankgpt']>=45
-    for name,collection,value in (('rankzephyr','trec-dl-2019, BM25',.7365), ('rankvicuna','trec-dl-2020, BM25',.6582), ('monot5-3b-msmarco-10k','trec-dl-2023',.4502), ('first-mistral','beir/scifact',.7769), ('ms-marco-MiniLM-L12-v2','TREC DL 2019',.7431)):
+    for name,collection,value in (('rankzephyr','trec-dl-2019, BM25',.7365), ('rankvicuna','trec-dl-2020, BM25',.6582), ('monot5-3b-msmarco-10k','trec-dl-2023',.4502), ('first-mistral','beir/scifact',.7769), ('setwise-flan-t5-xl','trec-dl-2019',.693), ('prp-flan-t5-xxl','trec-dl-2020',.699), ('ms-marco-MiniLM-L12-v2','TREC DL 2019',.7431)):
         assert any(collection in s['collection'] and s['value']==value for s in preset(name).scores), (name, collection, [s for s in preset(name).scores][:4])

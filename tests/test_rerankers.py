@@ -1,5 +1,6 @@
 "What holds for every reranker of the package, each with a small random network or a model that answers by rule"
-import importlib, math, pkgutil, re, warnings
+import asyncio, copy, importlib, math, pickle, pkgutil, re, warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import cached_property, partial
 import numpy as np, pytest, pytrec_eval
@@ -9,7 +10,8 @@ from rankwb.core.caching import Store
 from rankwb.core.calls import Limits, RemoteError
 from rankwb.core.data import Docs, Qrels, Queries
 from rankwb.core.encoders import Encoder
-from rankwb.core.llm import Failure, Scripted, prompt_text
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, prompt_text
 from rankwb.core.runs import Run
 from rankwb.core.stages import Reranker
 from rankwb.evaluation.evaluate import evaluate
@@ -235,6 +237,25 @@ def test_what_is_below_the_depth_stays_below(stage, rankings, depth):
     out,head = quietly(replace(stage, depth=depth), run),quietly(stage, run.cut(depth))
     sound(out, run)
     for r,h,b in zip(out, head, run): assert r.ids==[*h.ids, *b.ids[depth:]]
+
+@pytest.mark.parametrize('depth', [0,-1,2.5,'3',True])
+def test_a_depth_that_is_none(stage, depth):
+    "Refused when the stage is made, not when it runs"
+    if 'depth' not in {f.name for f in fields(stage)}: return
+    with pytest.raises(ValueError, match=f'{type(stage).__name__}: depth={depth!r}; expected an integer of at least 1, or None'): replace(stage, depth=depth)
+
+def test_copies(stage, tmp_path):
+    "A stage that is copied, pickled, or called while a loop runs (as in a notebook) is the same stage"
+    if isinstance(stage, RemoteReranker): stage = replace(stage, store=Store(tmp_path/'store'))
+    run = run_of({'a': numbered([3,50,20]), 'b': numbered([7])})
+    want = quietly(stage, run).to_dict()
+    copied = copy.deepcopy(stage)
+    assert copied==stage and hash(copied)==hash(stage) and copied.fingerprint==stage.fingerprint and quietly(copied, run).to_dict()==want
+    async def later(): return quietly(stage, run).to_dict()
+    with ThreadPoolExecutor() as pool: assert pool.submit(asyncio.run, later()).result()==want
+    if isinstance(stage, RemoteReranker): # has a key, which is not written anywhere
+        with pytest.raises(TypeError, match='a key is not written to a file or sent to another process; set it in the environment there'): pickle.dumps(stage)
+    else: assert quietly(pickle.loads(pickle.dumps(stage)), run).to_dict()==want
 
 # With models that know -----------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from rankwb.core.caching import Store
 from rankwb.core.encoders import Encoder
 from rankwb.core.execution import Executor
 from rankwb.core.extractive import Extractive
-from rankwb.core.llm import Failure, Scripted, prompt_text
+from rankwb.core.llm import Scripted
+from rankwb.core.saying import Failure, prompt_text
 from rankwb.core.pipelines import parse
 from rankwb.core.records import Docs, Queries
 from rankwb.retrieval.bm25 import BM25

@@ -74,7 +74,7 @@ def width(
     return sum((unicodedata.east_asian_width(c) in 'WF') + (not unicodedata.combining(c)) for c in text)
 
 # %% ../../nbs/apps/01_cli.ipynb #1264abc3
-def _cell(o): return f'{o:,}' if isinstance(o, int) else f'{o:.4f}' if isinstance(o, float) else plain(o)
+def _cell(o): return '–' if o!=o else f'{o:,}' if isinstance(o, int) else f'{o:.4f}' if isinstance(o, float) else plain(o)
 
 def _fill(text, wide, right): return ' '*(wide-width(text))+text if right else text+' '*(wide-width(text))
 
@@ -178,7 +178,7 @@ def main(
     words=None, # Of the command line; None: those of this process
 ) -> int: # 0; 1 something is not as it should be; 2 a mistake in what was asked; 130 interrupted
     "The command `rankwb`"
-    import rankwb.apps.commands, rankwb.apps.reranking, rankwb.apps.starting # which add them to `commands`
+    import rankwb.apps.measuring, rankwb.apps.searching, rankwb.apps.reranking, rankwb.apps.answering, rankwb.apps.starting # which add them to `commands`
     words = sys.argv[1:] if words is None else list(words)
     name = words[0] if words else ''
     who = f'rankwb {name}' if name in commands else 'rankwb'

@@ -111,6 +111,7 @@ uses = { # Extra → what it is for
     'web': 'search of the web',
     'sentences': 'passages of whole sentences',
     'onnx': 'cross-encoders as ONNX, and eight bits',
+    'llmlingua': 'compressed prompts',
     'answers': 'ROUGE, BLEU and chrF of answers',
     'bertscore': 'BERTScore of answers',
     'bench': 'the peers that benchmarks compare with',

@@ -120,7 +120,9 @@ def read_squad(
                 for qa in p['qas']:
                     if qa['id'] in queries: raise ValueError(f'two questions have the id {qa["id"]!r}')
                     queries[qa['id']] = qa['question']
-                    if gold := list(dict.fromkeys(o['text'] for o in qa['answers'])): qrels[qa['id']],answers[qa['id']] = {d:1},gold
+                    gold = list(dict.fromkeys(o['text'] for o in qa['answers'])) or ['']*bool(qa.get('is_impossible')) # '': it has none
+                    if gold: answers[qa['id']] = gold
+                    if any(gold): qrels[qa['id']] = {d:1}
     except (KeyError,TypeError) as e: raise ValueError(f'{path}: {e!r}; expected the layout of SQuAD: data → paragraphs → context and qas') from None
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
     return Collection(Docs.from_dict(docs, name), Queries.from_dict(queries, name), Qrels.from_dict(qrels, name), answers, name)

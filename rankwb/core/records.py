@@ -103,6 +103,16 @@ class Record(AttrDict):
     "One document or query: `id`, `text` and whatever else its table has"
     def _repr_html_(self): return panel(html_table([(k, str(v)) for k,v in self.items()]))
 
+# %% ../../nbs/core/02_records.ipynb #02ab5e01
+def _words(values, column, what):
+    "`values` as Arrow strings; an error names the first that is none"
+    for i,v in enumerate(values):
+        if v is not None and not isinstance(v, str): raise TypeError(f'{what}: row {i} has {shorten(repr(v), 40)} for {"an id" if column=="id" else "a text"}; expected a string, such as {str(v)[:40]!r}')
+    try: return pa.array(values, pa.string())
+    except UnicodeEncodeError as e:
+        i = next(i for i,v in enumerate(values) if v==e.object)
+        raise ValueError(f"{what}: the {column} of row {i} cannot be written as UTF-8: it has half of a character at {e.start}; text.encode('utf-8', 'replace').decode() puts a question mark there") from None
+
 # %% ../../nbs/core/02_records.ipynb #03513b99
 @patch(cls_method=True)
 def from_arrow(cls:Records,
@@ -120,7 +130,8 @@ def from_records(cls:Records,
     "From an iterable of dictionaries; a field that a record lacks is missing there"
     rows = list(records)
     cols = list(dict.fromkeys(['id','text', *(k for r in rows for k in r)]))
-    return cls(pa.table({c: pa.array([r.get(c) for r in rows], pa.string() if c in ('id','text') else None) for c in cols}), name)
+    made = lambda c: _words([r.get(c) for r in rows], c, name or cls.__name__) if c in ('id','text') else pa.array([r.get(c) for r in rows])
+    return cls(pa.table({c: made(c) for c in cols}), name)
 
 @patch(cls_method=True)
 def from_dict(cls:Records,

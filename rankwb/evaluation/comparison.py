@@ -11,7 +11,7 @@ from functools import partial
 from itertools import combinations
 import numpy as np
 from fastcore.basics import patch
-from ..core.display import html_table, panel
+from ..core.display import html_table, many, panel
 from .evaluate import Evaluation
 from .significance import Effect, Interval, _choose, confidence_interval, effect_size, randomisation, tests, where_known
 
@@ -149,9 +149,8 @@ def describe(self:Comparison) -> str:
     "What was tested, and in which family"
     k,m = self.p.shape
     tested,least = ~np.isnan(self.p),int(self.both.min())
-    s = lambda n,what: f'{n} {what}' + ('s' if n!=1 else '')
-    cells = f'{s(k, "pair")} × {s(m, "measure")}' + (f', {(~tested).sum()} without values' if not tested.all() else '')
-    family = f'{s(tested.sum(), "test")} ({cells})' if self.family=='all' else f'{s(k, "pair")} for each measure'
+    cells = f'{many(k, "pair")} × {many(m, "measure")}' + (f', {(~tested).sum()} without values' if not tested.all() else '')
+    family = f'{many(tested.sum(), "test")} ({cells})' if self.family=='all' else f'{many(k, "pair")} for each measure'
     some = f' (a pair and measure has {least:,} to {self.both.max():,} of them)' if least<self.n else ''
     return f'{self.n:,} queries{some}; test: {self.test}; {corrections[self.correction][1]} correction over {family}; {self.level:.0%} intervals'
 

@@ -99,7 +99,7 @@ def wanted(
     ids,what = pa.array([], pa.string()),[]
     for need,known,said in (('judgments',judged,'judgments'), ('golds',answered,'gold answers')):
         if not (needing := [m for m in measures if m.formula.needs==need]): continue
-        if not len(known): raise ValueError(f'there are no {said}; {", ".join(map(str, needing))} needs some')
+        if not len(known): raise ValueError(f'there are no {said}; {", ".join(map(str, needing))} need{"s"*(len(needing)==1)} some')
         ids,what = pa.concat_arrays([ids, known.cast(ids.type).filter(pa.array(places(known, ids)<0))]) if len(ids) else known,[*what,said]
     return (ids,' or '.join(what)) if what else (None,'')
 

@@ -41,7 +41,7 @@ def _number(lo, hi): return lambda v: float(v) if type(v) in (int,float) and lo<
 def _flag(v): return v if type(v) is bool else None
 def _gains(v): return v if type(v) is dict and all(type(g) is int and type(x) is int and x>=0 for g,x in v.items()) else None
 
-param_rules = { # Parameter → (rule, what is expected)
+_param_rules = { # Parameter → (rule, what is expected)
     'cutoff':      (_whole(1), 'a rank: a whole number from 1'),
     'rel':         (_whole(0), 'the lowest relevant grade: a whole number from 0'),
     'max_rel':     (_whole(1), 'the highest grade there is: a whole number from 1'),
@@ -87,7 +87,7 @@ def _checked(name, k, v):
     allowed = formulas[name].defaults
     if k not in allowed: raise ValueError(f'{name} has no parameter {k!r}; it has {", ".join(allowed) or "none"}')
     if v is None and allowed[k] is None: return None
-    rule,words = param_rules.get(k, (lambda v: v, 'a value'))
+    rule,words = _param_rules.get(k, (lambda v: v, 'a value'))
     kept = rule(v.item() if isinstance(v, np.generic) else dict(v) if isinstance(v, tuple) else v)
     if kept is None: raise ValueError(f'{name}: {k}={v!r}; expected {words}')
     return tuple(sorted(kept.items())) if isinstance(kept, dict) else kept

@@ -58,6 +58,7 @@ def frontier(
 ) -> Frontier:
     "What each system costs, what it is worth, and which steps are more than luck"
     (m,),(c,) = parse_measures(measure),parse_measures(cost)
+    if not hasattr(systems, 'items'): raise TypeError(f'frontier: systems is a {type(systems).__name__}; expected a dictionary name → Answers, such as experiment(…).answers')
     if c.formula.good!=-1: raise ValueError(f'{c} is no cost; expected a measure of which less is better, such as TokensRead, Calls, Milliseconds or Dollars')
     found = {n: evaluate(a, known, [m,c]) for n,a in systems.items()}
     if len(found)<2: raise ValueError(f'{len(found)} system; a front needs at least two')

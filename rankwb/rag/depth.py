@@ -237,11 +237,11 @@ def plot(self:Bounds, level=.95, seed=0) -> Plot:
         edges = [between(v[n], level, seed) for n in ('closed','rag','oracle')]+[(1,1)]
         for y,n,a,b,c,(low,high) in zip(at, names, ends, ends[1:], look, edges):
             ax.barh(y, b-a, .62, left=a, color=c)
-            ax.errorbar(b, y, xerr=[[max(b-low, 0)],[max(high-b, 0)]], color='black', elinewidth=.9, capsize=2)
+            if high>low: ax.errorbar(b, y, xerr=[[max(b-low, 0)],[max(high-b, 0)]], color='black', elinewidth=.9, capsize=2)
             right = max(a, high)<.8
             ax.text(max(a, high)+.02 if right else min(a, low, b)-.02, y, f'{b-a:+.2f}', va='center', ha='left' if right else 'right', fontsize=7.5)
         ax.axvline(v['random'].mean(), color='black', linestyle=':', linewidth=1)
-        ax.set(title=str(self.about['measure']), xlabel='dotted: random passages', xlim=(min(0, ends.min()), 1))
+        ax.set(title=str(self.about['measure']), xlabel=f'dotted: random passages, {v["random"].mean():.2f}', xlim=(min(0, ends.min()), 1))
         ax.set_yticks(at, names)
         ax.grid(axis='y', visible=False)
     return Plot(fig, dict(self.about, figure='bounds', questions=len(self), level=level), self.to_pandas(level, seed))

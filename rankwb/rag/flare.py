@@ -13,7 +13,6 @@ from ..core.extractive import sentences
 from ..core.steps import Search, Unanswered
 from ..core.templates import Template, templates
 from ..core.traces import Reading
-from .context import token_ends
 from .reading import Said, Searching
 from .thought import answer_part, concludes, positive
 
@@ -135,7 +134,7 @@ class FLARE(Searching):
         said,whole,found,shown,last = '',True,(),{},False
         if self.start: found, = yield [Search(q.text)]
         for i in range(1, self.max_steps+1):
-            if (left := self.max_tokens-len(token_ends(self.model, [said])[0]))<1: break
+            if (left := self.max_tokens-len(self.model.ends([said])[0]))<1: break
             d,ids = yield from self.drafts(q, found, said, min(left, self.look), f'draft {i}')
             if query := self.query(d):
                 found, = yield [Search(query)]

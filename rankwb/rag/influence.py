@@ -73,6 +73,7 @@ def golds_of(
 
 def is_reader(stage, who):
     "An error unless `stage` makes answers of a run"
+    if isinstance(stage, Stage) and (stage.takes,stage.gives)==('Queries','Answers'): raise TypeError(f'{who}: {stage!r} takes questions, so that nobody can show it other passages; expected a reader of rankings (Run → Answers), such as Direct(model)')
     if not isinstance(stage, Stage) or (stage.takes,stage.gives)!=('Run','Answers'): raise TypeError(f'{who}: reader is {f"a {stage.kind}" if isinstance(stage, Stage) else f"a {type(stage).__name__}"}; expected a reader (Run → Answers), such as Direct(model)')
 
 def measured(

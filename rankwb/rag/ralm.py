@@ -9,18 +9,18 @@ __all__ = ['last_tokens', 'InContextRALM']
 from dataclasses import dataclass, field, replace
 from ..core.steps import Search
 from ..core.templates import Template, templates
-from .context import Context, token_ends
+from .context import Context
 from .reading import Said, Searching
 from .thought import positive
 
 # %% ../../nbs/rag/04_ralm.ipynb #d6d0cf6a
 def last_tokens(
-    model, # A language model; one with a `tokenizer` counts by it
+    model, # A language model, which counts its tokens, or words
     text:str,
     l:int, # Tokens
 ) -> str:
     "The end of `text`"
-    ends, = token_ends(model, [text])
+    ends, = model.ends([text])
     return text if len(ends)<=l else text[ends[-l-1]:].strip()
 
 # %% ../../nbs/rag/04_ralm.ipynb #d20c447a

@@ -99,10 +99,18 @@ def questions(self:Answering,
     return [Question(q, texts[q], ps) for q,ps in zip(x.query_ids.to_pylist(), passages(x))]
 
 @patch
+def _begun(self:Answering, q):
+    "The generator for a question"
+    work = self.work(q)
+    if not hasattr(work, 'send'): raise TypeError(f'{type(self).__name__}.work gave a {type(work).__name__} and is no generator; it asks by `reply, = yield [self.asks(q.text)]` and ends with `return Said(reply.text)`')
+    return work
+
+@patch
 def _answer(self:Answering, q, done):
     "The answer to one question"
     found,said = tuple(({p.id: p for p in q.passages} | done.found).values()),done.value
     if isinstance(said, Unanswered): return Answer(q.id, q.text, None, str(said), 'failed', found, calls=done.trace)
+    if not isinstance(said, Said) or not isinstance(said.text, str): raise TypeError(f'{type(self).__name__}.work returned {said!r} for {q.id!r}; expected Said(text), with a text that is a str')
     return Answer(q.id, q.text, said.text, '', said.finish, found, tuple(said.shown), done.trace, said.about)
 
 @patch
@@ -111,7 +119,7 @@ def apply(self:Answering,
 ) -> Answers:
     "An answer to each question; a warning counts those without one, and what could not be read"
     asked = self.questions(x)
-    done = perform({q.id: self.work(q) for q in asked}, self.sources)
+    done = perform({q.id: self._begun(q) for q in asked}, self.sources)
     found = Answers((self._answer(q, done[q.id]) for q in asked), repr(self))
     lost,n = found.unsure,found.trace.counts
     if lost and len(lost)==len(found): raise RemoteError(f'{self!r}: none of {len(found):,} questions got an answer; the first: {found[0].error}')

@@ -182,4 +182,5 @@ def refinement(
     "What was left of each passage, and what was not"
     found = passages(run[[query]])[0]
     rows = [(p.id, f'{len(p.text.split())} of {len((p.whole or p.text).split())}', Markup('').join(_marked(p.text if p.whole is None else p.whole, p.text))) for p in found]
-    return panel(html_table(rows, ['id','words',''], f'{query}: {ratio(run[[query]]):.0%} of the words are left'))
+    gone = sum(not p.text and bool(p.whole) for p in found)
+    return panel(html_table(rows, ['id','words',''], f'{query}: {ratio(run[[query]]):.0%} of the words are left'+(f'; {gone} of {len(found)} passages are not shown' if gone else '')))

@@ -81,7 +81,7 @@ def _query(reply):
 @patch
 def _level(self:RQRAG, points, last):
     "What is asked from the points of a level: answers, and queries where it is not the last"
-    said = lambda p, mark: dict(prompt=p.path+mark, max_tokens=self.max_tokens, stop=('[EOS]',), shown=p.shown, parent=p.place)
+    said = lambda p, mark: dict(prompt=p.path+mark, max_tokens=self.max_tokens, stop=('[EOS]',), raw=True, shown=p.shown, parent=p.place) # its marks are special tokens
     answers = [Generate(**said(p, '[A_Response]'), logprobs=True, read=weighed, what=f'answer after {len(p.queries)} searches') for p in points]
     return answers+[Generate(**said(p, moves[m]), temperature=self.temperature, seed=self.seed, read=_query, what=m) for p in points if not last for m in self.moves]
 

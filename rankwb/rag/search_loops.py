@@ -10,7 +10,8 @@ import difflib, re
 from dataclasses import dataclass, field, fields, replace
 from fastcore.basics import patch
 from ..core.display import html_table, panel
-from ..core.llm import LM, prompt_text
+from ..core.llm import LM
+from ..core.saying import prompt_text
 from ..core.stages import stage_types
 from ..core.steps import Generate, Search
 from ..core.templates import Template, harmless, templates
@@ -218,12 +219,6 @@ def _grown(self:SearchLoop, prompt, parts):
         else: out.append(dict(role=role, content=t))
     return out
 
-def _whole(reply, prompt):
-    "What was said and thought, with the tag that it came to; a thought that is told apart is put back"
-    open_ = '' if prompt_text(prompt).rstrip().endswith('<think>') else '<think>'
-    thought = f'{open_}{reply.reasoning}'+('\n</think>\n\n' if reply.text else '') if reply.reasoning else ''
-    return thought+reply.text+reply.stop
-
 # %% ../../nbs/rag/13_search_loops.ipynb #26caf186
 def steps_so_far(
     text:str, # What the model said, and what it was told
@@ -260,8 +255,7 @@ def work(self:SearchLoop, q):
     prompt,parts,shown,asked,finish = self._before(q),[],[],[],'budget'
     other = 'user' if self.tags.turns else 'assistant'
     for turn in range(self.max_steps or self.tags.steps):
-        now = self._grown(prompt, parts)
-        t, = yield [Generate(now, self.max_tokens, self.tags.stops, shown=tuple(shown), read=lambda r: self.tags.read(_whole(r, now)), what=f'turn {turn+1}')]
+        t, = yield [Generate(self._grown(prompt, parts), self.max_tokens, self.tags.stops, shown=tuple(shown), raw=True, read=lambda r: self.tags.read(r.text+r.stop), what=f'turn {turn+1}')]
         if t.did=='answer': return Said(t.said, tuple(shown), 'answered', dict(queries=asked))
         parts.append(('assistant', t.text))
         if not t.did:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 from ..core.answers import Passage
 from ..core.calls import RemoteError
-from ..core.llm import Failure, LM
+from ..core.llm import LM
+from ..core.saying import Failure
 from ..core.steps import Generate, perform
 from ..core.templates import Template, harmless, templates
 from ..core.traces import Trace
@@ -27,6 +28,7 @@ class Summaries(Refiner):
     "What a language model says about each passage, with the question before it"
     model:LM # What is asked; a str is a preset, a folder, or a name on the hub
     prompt:Template = field(default=templates['recomp'], kw_only=True) # A `Template` with `question` and `text`, or the name of one
+    together:bool = field(default=False, kw_only=True) # One summary of all passages of a question, in the place of the first of them? Otherwise one of each
     max_tokens:int = field(default=128, kw_only=True) # Most tokens of a summary
     def __post_init__(self):
         object.__setattr__(self, 'model', LM.of(self.model, 'Summaries', 'generate'))
@@ -43,15 +45,23 @@ class Summaries(Refiner):
 
 @patch
 def _work(self:Summaries, question, found):
-    step = lambda p: Generate(self.prompt.render(question=harmless(question), text=harmless(p.text)), self.max_tokens, shown=(p.id,), what=f'summary of {p.id}', needed=False)
-    replies = yield [step(p) for p in found]
-    return [r if isinstance(r, Failure) else ' '.join(r.text.split()) for r in replies]
+    "A summary for each passage, or the failure to make it; none of one of which nothing is left"
+    some = [i for i,p in enumerate(found) if p.text.strip()]
+    groups = [o for o in ([some] if self.together else [[i] for i in some]) if o]
+    def step(at):
+        text = '\n'.join(harmless(found[i].text) for i in at)
+        return Generate(self.prompt.render(question=harmless(question), text=text), self.max_tokens, shown=tuple(found[i].id for i in at), what=f'summary of {"all" if self.together else found[at[0]].id}', needed=False)
+    replies = (yield [step(at) for at in groups]) if groups else []
+    said = ['']*len(found)
+    for at,r in zip(groups, replies):
+        for i in at if isinstance(r, Failure) else at[:1]: said[i] = r if isinstance(r, Failure) else ' '.join(r.text.split())
+    return said
 
 @patch
 def _tell(self:Summaries, trace):
     n = trace.counts['failed']
     if n==len(trace): raise RemoteError(f'{self!r}: none of {n:,} calls got an answer; the first: {trace[0].note}')
-    warnings.warn(f'{self!r}: {n:,} of {len(trace):,} passages stay whole ({", ".join(f"{k} × {note}" for note,k in list(trace.notes.items())[:4])})', stacklevel=5)
+    warnings.warn(f'{self!r}: {n:,} of {len(trace):,} {"questions keep their passages" if self.together else "passages stay"} whole ({", ".join(f"{k} × {note}" for note,k in list(trace.notes.items())[:4])})', stacklevel=5)
 
 # %% ../../nbs/rag/22_summaries.ipynb #ef9a6deb
 def _given(q, k):

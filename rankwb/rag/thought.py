@@ -9,7 +9,7 @@ __all__ = ['answer_part', 'told', 'concludes', 'thought', 'ChainOfThought', 'vot
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from ..core.llm import Reply
+from ..core.saying import Reply
 from ..core.steps import Unanswered
 from ..core.templates import Template, templates
 from ..core.traces import Reading

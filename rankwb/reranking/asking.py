@@ -9,20 +9,18 @@ __all__ = ['Algorithm', 'Asking']
 import ast, json, warnings
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from functools import wraps
-from inspect import signature
 from typing import ClassVar
-import pyarrow as pa
 from fastcore.basics import patch
 from ..core.caching import address
 from ..core.calls import RemoteError
-from ..core.llm import AllFailed, Failure, LM
+from ..core.llm import LM
+from ..core.saying import AllFailed, Failure
 from ..core.pipelines import _read
-from ..core.prompts import fill
-from ..core.reordering import _head, by_order, pairs_of
+from ..core.prompts import written
+from ..core.reordering import _head, by_order, check_depth, pairs_of
 from ..core.rounds import rounds
 from ..core.runs import Run
-from ..core.stages import Reranker, Stage, _content, stage_types
+from ..core.stages import Reranker, Stage, _content, needed, stage_types
 from ..core.traces import Reading, Trace, call_of
 
 # %% ../../nbs/reranking/00_asking.ipynb #7da14a25
@@ -65,15 +63,6 @@ def _played(
     [result] = rounds([work], answers)
     return result,asked
 
-# %% ../../nbs/reranking/00_asking.ipynb #9cf4c45a
-def needed(
-    fn, # Has a docstring, and nothing else
-):
-    "`fn`, which raises an error that says that a class lacks it"
-    @wraps(fn)
-    def lacking(self, *args, **kw): raise TypeError(f'{type(self).__name__} lacks {fn.__name__}({", ".join(signature(fn).parameters)})')
-    return lacking
-
 # %% ../../nbs/reranking/00_asking.ipynb #83bc0249
 @dataclass(frozen=True)
 class Asking(Reranker):
@@ -84,7 +73,7 @@ class Asking(Reranker):
     needs:ClassVar[tuple] = ('generate',) # Abilities of the model
     def __post_init__(self):
         object.__setattr__(self, 'model', LM.of(self.model, type(self).__name__, *self.needs))
-        if self.depth is not None and (type(self.depth) is not int or self.depth<1): raise ValueError(f'{type(self).__name__}: depth={self.depth!r}; expected an integer of at least 1, or None')
+        check_depth(self)
         if self.title_prompt is not None and '{title}' not in self.title_prompt: raise ValueError(f'{type(self).__name__}: title_prompt={self.title_prompt!r} has no hole {{title}}')
     @needed
     def order(self, n): "A generator: yields lists of questions about `n` documents, tuples that begin with their places, is sent `Reading.value`s, returns the order of the places"
@@ -115,9 +104,7 @@ def texts(self:Asking,
     docs, # `Docs`
 ) -> list: # Strings
     "What the model is shown of each document"
-    if self.title_prompt is None or 'title' not in docs.table.column_names: return docs.texts()
-    column = lambda name: docs.table[name].cast(pa.string()).fill_null('').to_pylist()
-    return [''.join(fill(self.title_prompt, text=t, title=h)) if h else t for t,h in zip(column('text'), column('title'))]
+    return written(docs, self.title_prompt)
 
 # %% ../../nbs/reranking/00_asking.ipynb #46efec12
 @patch
@@ -147,7 +134,7 @@ def _answers(self:Asking, prompts, questions):
     "What the model says to those of `prompts` that are prompts"
     sent = [i for i,p in enumerate(prompts) if not isinstance(p, Failure)]
     try: found = self.ask([prompts[i] for i in sent], [questions[i] for i in sent]) if sent else []
-    except AllFailed as e: found = [Failure(e)]*len(sent)
+    except AllFailed as e: found = e.answers if len(e.answers)==len(sent) else [Failure(e)]*len(sent)
     said = dict(zip(sent, found))
     return [said.get(i, p) for i,p in enumerate(prompts)]
 

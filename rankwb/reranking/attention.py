@@ -15,11 +15,11 @@ from fastcore.basics import patch
 from ..core.batching import batched
 from ..core.encoders import _one
 from ..core.hf import HF
-from ..core.llm import AllFailed, Failure
+from ..core.saying import AllFailed, Failure
 from ..core.prefixes import _begun, _filled, _places
 from ..core.presets import from_row
 from .asking import Asking, Reading
-from .windows import Full, Unanswered, Windows
+from .windows import AsShown, Full, Windows
 
 # %% ../../nbs/reranking/19_attention.ipynb #7be6a20a
 _eye = ContextVar('eye', default=None) # what is shown the weights of a layer
@@ -160,7 +160,7 @@ class ICR(Asking):
         if self.words is not None and self.words<1: raise ValueError(f'ICR: words={self.words!r}; expected at least 1, or None')
         object.__setattr__(self, 'algorithm', Windows.of(self.algorithm, 'ICR'))
     def order(self, n): return self.algorithm.order(n)
-    def fallback(self, question): return Unanswered(question)
+    def fallback(self, question): return AsShown(question)
 
 # %% ../../nbs/reranking/19_attention.ipynb #a2a0d095
 @patch

@@ -6,7 +6,7 @@
 __all__ = ['forms', 'ratings', 'Form', 'YesNo', 'Rating', 'Graded']
 
 # %% ../../nbs/reranking/13_causal.ipynb #6b676ae7
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import ClassVar
 import numpy as np
@@ -15,7 +15,7 @@ from ..core.caching import address
 from ..core.display import shorten
 from ..core.encoders import _one
 from ..core.hf import computing, opened_lm, positions
-from ..core.llm import Failure
+from ..core.saying import Failure
 from ..core.prefixes import following
 from ..core.reordering import _head, by_scores, pairs_of
 from ..core.traces import Trace, call_of
@@ -167,8 +167,7 @@ def _judged(self:YesNo,
         ready = self.load()
         rows,words = self.rows(ready, queries, docs, at),ready.more
         found = np.empty((len(rows), words.shape[1]), np.float32)
-        budget = self.budget or (2048 if ready.net.device.type=='cpu' else 32768)
-        for places,o in following(ready.net, rows, [words]*len(rows), raw=True, budget=budget, what=what or type(self).__name__): found[places] = np.concatenate(o)
+        for places,o in following(ready.net, rows, [words]*len(rows), raw=True, budget=self.budget, what=what or type(self).__name__): found[places] = np.concatenate(o)
     return _scored(found, self.spelled.score)
 
 # %% ../../nbs/reranking/13_causal.ipynb #ed6181d1
@@ -251,8 +250,8 @@ def _work(self:Graded, run):
     for i,(p,o) in enumerate(zip(prompts, self.ask(prompts) if prompts else ())):
         if not (lost := isinstance(o, Failure) or not np.isfinite(o).any()): scores[i] = self.grade(np.maximum(o, -1e4))
         if isinstance(o, Failure): unsure.add(ids[rows[i]])
-        shown = o if isinstance(o, Failure) else ' '.join(f'{l}: {x:.2f}' for l,x in zip(self.asked.labels, o))
-        trace.append(call_of(ids[rows[i]], 1, f'document {i-head.offsets[rows[i]]+1}', p, shown, 'failed' if lost else 'ok', 'none of the labels' if lost else ''))
+        c = call_of(ids[rows[i]], 1, f'document {i-head.offsets[rows[i]]+1}', p, o, 'failed' if lost else 'ok', 'none of the labels' if lost else '')
+        trace.append(c if isinstance(o, Failure) else replace(c, answer=' '.join(f'{l}: {x:.2f}' for l,x in zip(self.asked.labels, o))))
     for a,b in zip(head.offsets, head.offsets[1:]):
         if np.isnan(part := scores[a:b]).any(): part[np.isnan(part)] = 0. if np.isnan(part).all() else np.nanmin(part)-1
     return by_scores(run, scores, self.depth, repr(self))._like(unsure=sorted(unsure)),trace

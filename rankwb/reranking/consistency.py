@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 import numpy as np
 from ..core.rounds import together
-from .windows import Sliding, Unanswered, Windows, _at_least
+from .windows import AsShown, Sliding, Windows, _at_least
 
 # %% ../../nbs/reranking/03_consistency.ipynb #93946e49
 def _ranks(orders):
@@ -102,8 +102,8 @@ def _shuffled(work, places):
         try: questions = work.send(answers)
         except StopIteration as e: return [places[p] for p in e.value] if answered else None
         found = yield [tuple(places[p] for p in q) for q in questions]
-        answered = answered or any(not isinstance(o, Unanswered) for o in found)
-        answers = [tuple(back[p] for p in (sorted(o) if isinstance(o, Unanswered) else o)) for o in found]
+        answered = answered or any(not isinstance(o, AsShown) for o in found)
+        answers = [tuple(back[p] for p in (sorted(o) if isinstance(o, AsShown) else o)) for o in found]
 
 # %% ../../nbs/reranking/03_consistency.ipynb #a8d2e385
 centres = dict(kemeny=kemeny, borda=borda, rrf=reciprocal) # name → the order in the middle of several

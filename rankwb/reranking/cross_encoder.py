@@ -9,11 +9,12 @@ __all__ = ['label_rules', 'first_only', 'label_rule', 'CrossEncoder']
 import json, warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
-import numpy as np, pyarrow as pa
+import numpy as np
 from fastcore.basics import patch
 from ..core.encoders import find_model
 from ..core.networks import loading, merge_adapter
-from ..core.prompts import fill
+from ..core.products import pack
+from ..core.prompts import fill, written
 from ..core.reordering import Pairs
 from .pairs import Layout, PairScorer, Ready, pair_layout
 
@@ -50,9 +51,7 @@ class CrossEncoder(PairScorer):
 @patch
 def read(self:CrossEncoder, docs):
     "The documents, with the words around them"
-    if self.title_prompt is None: return [''.join(fill(self.doc_prompt, text=t)) for t in docs.texts()]
-    column = lambda name: docs.table[name].cast(pa.string()).fill_null('').to_pylist() if name in docs.table.column_names else ['']*len(docs)
-    return [''.join(fill(self.title_prompt if h else self.doc_prompt, text=t, title=h)) for t,h in zip(column('text'), column('title'))]
+    return written(docs, self.title_prompt, self.doc_prompt)
 
 @patch
 def _judged(self:CrossEncoder, queries, docs, at, what=''):
@@ -140,8 +139,8 @@ def _quantized(net):
         return torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear}, dtype=torch.qint8)
 
 @patch
-def open(self:CrossEncoder) -> Ready:
-    "The network, loaded"
+def _unpacked(self:CrossEncoder):
+    "The network, as its files have it"
     from transformers import AutoTokenizer
     folder,device = self.found[0],self._device()
     net,tokenizer = self._classifier(folder),AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=self.trust_remote_code)
@@ -157,6 +156,13 @@ def open(self:CrossEncoder) -> Ready:
         net = _quantized(net)
     if type(net).__name__ in first_only: _shorten_last(net)
     return Ready(net.to(device), tokenizer, layout, most, device, more)
+
+@patch
+def open(self:CrossEncoder) -> Ready:
+    "The network, loaded"
+    ready = self._unpacked()
+    if not self.trust_remote_code: pack(ready.net)
+    return ready
 
 # %% ../../nbs/reranking/10_cross_encoder.ipynb #50597b64
 @patch

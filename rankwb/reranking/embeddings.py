@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from ..core.encoders import similarities
 from ..core.presets import encoder, preset, presets
 from ..core.prompts import inputs
-from ..core.reordering import _head, by_scores, shares
+from ..core.reordering import _head, by_scores, check_depth, shares
 from ..core.runs import Run
 from ..core.stages import Reranker, Stage
 from ..retrieval.expansion import SparseEncoder
@@ -38,7 +38,7 @@ class BiEncoder(Reranker):
     pointwise = True
     def __post_init__(self):
         object.__setattr__(self, 'model', _encoder(self.model))
-        if self.depth is not None and (type(self.depth) is not int or self.depth<1): raise ValueError(f'BiEncoder: depth={self.depth!r}; expected an integer of at least 1, or None')
+        check_depth(self)
     def _text(self): return Stage._text(self).replace(repr(self.model), _name(self.model), 1)
 
 def _name(model):

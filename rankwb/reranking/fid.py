@@ -16,15 +16,16 @@ from fastcore.basics import patch
 from ..core.batching import batched, batches, ordered, unique
 from ..core.caching import address
 from ..core.encoders import _one, find_model, model_digest
-from ..core.llm import LM, Reply, until
-from ..core.networks import loading
+from ..core.llm import LM
+from ..core.saying import Reply, until
+from ..core.networks import check_tokenizer, device_of, loading
 from ..core.presets import from_row
-from ..core.reordering import _head, by_scores, pairs_of
+from ..core.reordering import _head, by_scores, check_depth, pairs_of
 from ..core.runs import Run
 from ..core.stages import Reranker
 from .asking import Asking, Reading
 from .listwise import ListPrompt, _said, list_prompts
-from .windows import Sliding, Tournament, Unanswered, Windows
+from .windows import AsShown, Sliding, Tournament, Windows
 
 # %% ../../nbs/reranking/17_fid.ipynb #2e7004ca
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ class FiD(LM):
 def _load(folder, digest, precision, device):
     "Network and tokenizer; `digest` tells changed files apart"
     import torch
-    from transformers import AutoTokenizer, T5ForConditionalGeneration
-    device = device or ('cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu')
+    from transformers import AutoConfig, AutoTokenizer, T5ForConditionalGeneration
+    device = device_of(device, folder)
+    if (found := AutoConfig.from_pretrained(folder, local_files_only=True).model_type)!='t5': raise ValueError(f'{folder}: this is a {found}; expected a T5')
     if precision!='float32' and device=='cpu': raise ValueError(f'precision={precision!r} is for GPUs; a CPU computes in float32')
     wrapped = {r'^encoder\.encoder\.': 'encoder.', r'^(encoder\.(?:encoder\.)?block\.\d+\.)module\.': r'\1'} # names that the wrappers of ListT5 and FiD leave behind
     with loading(folder, ()):
         net = T5ForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, precision), local_files_only=True, key_mapping=wrapped)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = check_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True), folder)
     return net.to(device).eval(),tokenizer
 
 @patch
@@ -146,7 +148,7 @@ def _read(form, text, answer, question):
     "The places of `question` in the order of an answer"
     r = form.read(text, len(question))
     note = f'{r.note}, cut short' if r.note and answer.finish=='length' else r.note
-    return Reading(Unanswered(question) if r.verdict=='failed' else [question[p] for p in r.value], r.verdict, note)
+    return Reading(AsShown(question) if r.verdict=='failed' else [question[p] for p in r.value], r.verdict, note)
 
 def _told(stage, **reads):
     "Take from the table what was not said, and make a `FiD` of the name of a model"
@@ -172,7 +174,7 @@ class LiT5Distill(Asking):
     def prompt(self, query, docs, question): return passages(f'Search Query: {query} Passage: [{i}] {_brackets.harmless(d)} Relevance Ranking: ' for i,d in enumerate(docs, 1))
     def ask(self, prompts, questions): return self.model.generate(prompts, max_tokens=self.max_tokens, what=repr(self))
     def read(self, answer, question): return _read(_brackets, answer.text, answer, question)
-    def fallback(self, question): return Unanswered(question)
+    def fallback(self, question): return AsShown(question)
 
 # %% ../../nbs/reranking/17_fid.ipynb #ae8b48bf
 @contextmanager
@@ -227,6 +229,7 @@ class LiT5Score(Reranker):
     engine:ClassVar[str] = 'lit5-score'
     def __post_init__(self):
         _told(self)
+        check_depth(self)
         if not isinstance(self.model, FiD): raise TypeError(f"LiT5Score needs a model that reads passage by passage, FiD('…'), not {self.model!r}")
 
 @patch
@@ -257,6 +260,6 @@ class ListT5(Asking):
     def ask(self, prompts, questions): return self.model.generate(prompts, max_tokens=max(map(len, questions))+1, what=repr(self))
     def read(self, answer, question):
         words = _said(answer.text).split()
-        if not all(map(str.isdecimal, words)): return Reading(Unanswered(question), 'failed', 'something else than numbers')
+        if not all(map(str.isdecimal, words)): return Reading(AsShown(question), 'failed', 'something else than numbers')
         return _read(_digits, ' '.join(words[::-1]), answer, question)
-    def fallback(self, question): return Unanswered(question)
+    def fallback(self, question): return AsShown(question)

@@ -14,7 +14,8 @@ from ..core.batching import batched
 from ..core.encoders import _one
 from ..core.hf import computing
 from ..core.networks import _weights
-from ..core.prefixes import _filled
+from ..core.prefixes import _filled, fitting
+from ..core.products import pack
 from .causal import Form, YesNo
 from .pairs import Ready
 
@@ -66,7 +67,7 @@ def open(self:Layerwise) -> Ready:
     net.lm_head = torch.nn.Linear(config['hidden_size'], 1, bias=False)
     net.load_state_dict(_folded(_weights(self.found[0]), config, self.layer))
     tokenizer = AutoTokenizer.from_pretrained(self.found[0], local_files_only=True, trust_remote_code=self.trust_remote_code)
-    return self._ready(net.to(device, getattr(torch, precision)).eval(), tokenizer, device, [0])
+    return self._ready(pack(net.to(device, getattr(torch, precision)).eval()), tokenizer, device, [0])
 
 # %% ../../nbs/reranking/14_layerwise.ipynb #0c932311
 def squeezed(
@@ -144,7 +145,7 @@ def open(self:Lightweight) -> Ready:
     net.score = torch.nn.Linear(config['hidden_size'], 1, bias=False)
     net.score.load_state_dict(dict(weight=weights[f'lm_head.{known.index(head)}.linear_head.weight']))
     tokenizer = AutoTokenizer.from_pretrained(self.found[0], local_files_only=True, trust_remote_code=self.trust_remote_code)
-    return self._ready(net.to(device, getattr(torch, precision)).eval(), tokenizer, device, [0])
+    return self._ready(pack(net.to(device, getattr(torch, precision)).eval()), tokenizer, device, [0])
 
 @patch
 def _judged(self:Lightweight, queries, docs, at, what=''):
@@ -161,6 +162,5 @@ def _judged(self:Lightweight, queries, docs, at, what=''):
             before,lengths,after = torch.from_numpy(sizes[list(some)].T.copy()).to(ready.device)
             s = net.score(_through(net, ids, before, lengths, after, self.layers, self.ratio))[:,0].float()
             return (s if cap is None else cap*torch.tanh(s/cap)).cpu().numpy()
-        budget = self.budget or (2048 if net.device.type=='cpu' else 32768)
-        for places,s in batched(scored, range(len(at)), sizes.sum(1), budget, what=what or 'Lightweight'): out[places] = s
+        for places,s in batched(scored, range(len(at)), sizes.sum(1), fitting(net, self.budget), what=what or 'Lightweight'): out[places] = s
     return out

@@ -116,9 +116,8 @@ def tokenwise(self:UPR,
         full = [i for i,a in enumerate(asked) if len(a)]
         start = [np.array([ready.net.config.decoder_start_token_id])]*len(at) if ready.more is None else before
         rows = [np.concatenate([start[i], asked[i][:-1]]) for i in full]
-        budget = self.budget or (2048 if ready.net.device.type=='cpu' else 32768)
         contexts = [before[i] for i in full] if ready.more is None else None
-        for places,found in following(ready.net, rows, [asked[i][:,None] for i in full], contexts, budget=budget, what=what or type(self).__name__):
+        for places,found in following(ready.net, rows, [asked[i][:,None] for i in full], contexts, budget=self.budget, what=what or type(self).__name__):
             for j,o in zip(places, found): out[full[j]] = o[:,0].astype(np.float64)
     return out
 

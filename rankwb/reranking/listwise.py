@@ -13,10 +13,11 @@ from difflib import get_close_matches
 from string import Formatter
 from fastcore.basics import patch
 from ..core.caching import address
-from ..core.llm import Failure, apart
+from ..core.saying import Failure, apart
 from ..core.stages import stage_types
+from ..core.templates import harmless
 from .asking import Asking, Reading
-from .windows import Sliding, Unanswered, Windows
+from .windows import AsShown, Sliding, Windows
 
 # %% ../../nbs/reranking/04_listwise.ipynb #6aafe192
 @dataclass(frozen=True)
@@ -127,6 +128,18 @@ list_prompts['insertrank'] = ListPrompt(
     'Search Query: {query}.\nRerank the above {num} passages based on their relevance to the query. Consider both the document content and the BM25 scores as signals for relevance. '
     'All the passages should be included and listed using identifiers, in descending order of relevance. The output format should be [] > [], e.g., [2] > [1]. Return the ranking as a list of numbers from 1 to {num}, most relevant first. '+_brief, _role)
 
+# %% ../../nbs/reranking/04_listwise.ipynb #2d385ff8
+_lettered = re.compile(r'[\[［【](\s*[^\W\d_]\s*)[\]］】]')
+
+@patch
+def harmless(self:ListPrompt,
+    text:str, # Of a document, or of a query
+) -> str:
+    "`text` without what could be taken for a name of a passage, or for a turn of the conversation"
+    text,name = harmless(text),self.mark.split('{}')[0]
+    if self.letters: text = _lettered.sub(r'(\1)', text)
+    return re.sub(rf'{name}\s*(?=[^\W_A-Za-z])', f'{name.lower()} ', text) if name.isalpha() else text
+
 # %% ../../nbs/reranking/04_listwise.ipynb #dd7e7b06
 def _arabic(text):
     "`text` with digits of every kind as 0 to 9; those that stand for a whole number, such as ❸ and ⑫, with space around"
@@ -135,22 +148,6 @@ def _arabic(text):
         written = unicodedata.category(c)=='Nd' or unicodedata.decomposition(c).startswith(('<super>','<sub>'))
         return f'{int(v)}' if written else f' {int(v)} '
     return ''.join(map(one, text))
-
-# %% ../../nbs/reranking/04_listwise.ipynb #f4f84354
-_bracketed = re.compile(r'[\[［【]([^\[\]［］【】]{1,20})[\]］】]')
-_signs = re.compile(r'<[|｜]([^<>]{1,40})[|｜]>|<(/?(?:s|bos|eos|think|answer|start_of_turn|end_of_turn))>|\[(/?INST)\]|<<(/?SYS)>>')
-
-@patch
-def harmless(self:ListPrompt,
-    text:str, # Of a document, or of a query
-) -> str:
-    "`text` without what could be taken for a name of a passage, or for a turn of the conversation"
-    def rounded(m):
-        inner = _arabic(m[1]).strip()
-        return f'({m[1]})' if inner.isdigit() or (self.letters and len(inner)==1 and inner.isalpha()) else m[0]
-    text = _bracketed.sub(rounded, _signs.sub(lambda m: f'({next(filter(None, m.groups()))})', ' '.join(text.split())))
-    name = self.mark.split('{}')[0]
-    return re.sub(rf'{name}\s*(?=[^\W_A-Za-z])', f'{name.lower()} ', text) if name.isalpha() else text
 
 # %% ../../nbs/reranking/04_listwise.ipynb #c2eb999b
 class WithScore(str):
@@ -277,7 +274,7 @@ class Listwise(Asking):
         return list_prompts[self.template] if isinstance(self.template, str) else self.template
     def identity(self): return dict(prompt=self.form.digest)
     def order(self, n): return self.algorithm.order(n)
-    def fallback(self, question): return Unanswered(question)
+    def fallback(self, question): return AsShown(question)
     def write(self, query, docs, words): return self.form.messages(query, docs, words)
     def spare(self, n): return self.model.count([self.form.written(self.form.labels(n))])[0] # tokens of an answer about n passages
 

@@ -7,6 +7,7 @@ __all__ = ['kinds', 'named']
 
 # %% ../../nbs/reranking/23_named.ipynb #37314a41
 import difflib
+from dataclasses import fields
 from pathlib import Path
 from ..core.chat import Chat
 from ..core.llm import LM
@@ -54,10 +55,17 @@ def named(
     row = preset(model) if kind is None else row_of(model, kind)
     kind,own = kind or row.engine,dict(row.fields) if row else {}
     if kind not in kinds: raise ValueError(f'Reranker: {model!r} is a model for {kind!r}, which reranks nothing')
+    _checked(kinds[kind], model, changes)
     served = own.pop('chat', False)
     if lm is not None: return kinds[kind](_in_place(lm, model, kind), **{**own, **changes})
     if kind not in _told or row is None: return kinds[kind](row.name if row else model, **changes)
     return kinds[kind](Chat(row.model) if served else row.model, **{**own, **changes})
+
+def _checked(cls, model, changes):
+    "An error if one of `changes` is no field of `cls`"
+    known = [f.name for f in fields(cls) if f.init]
+    for k in changes:
+        if k not in known: raise TypeError(f'Reranker({model!r}): {cls.__name__} has no field {k!r}; expected {" or ".join(difflib.get_close_matches(k, known) or known)}')
 
 def _in_place(lm, model, kind):
     "`lm`, if it can stand for a model"
@@ -65,4 +73,4 @@ def _in_place(lm, model, kind):
     if not isinstance(lm, LM): raise TypeError(f'Reranker({model!r}): lm={lm!r}; expected a language model, such as Chat(…, api_base=…)')
     return lm
 
-by_name(named)
+by_name(Reranker, named)

@@ -201,7 +201,7 @@ def to_onnx(
     scorer = replace(scorer, precision='float32', device='cpu')
     with _making(folder, dict(made_from=scorer.digest, precision='float32')) as new:
         if new:
-            ready = scorer.load()
+            ready = scorer._unpacked()
             if ready.more['last'] or scorer.last_token: raise ValueError(f'to_onnx: {scorer!r} looks at the last token, which a network in ONNX form cannot find')
             for o in (ready.tokenizer, ready.net.config): o.save_pretrained(new)
             _export(ready, new/'model.onnx')

@@ -16,10 +16,11 @@ from ..core.batching import batched, unique
 from ..core.caching import address
 from ..core.display import html_table, panel, shorten
 from ..core.encoders import HasFiles, _one, find_model, model_digest
+from ..core.networks import check_tokenizer, device_of
 from ..core.presets import from_row, presets
 from ..core.reordering import Pairs, by_scores, pairs_of
 from ..core.runs import Run
-from ..core.stages import Reranker
+from ..core.stages import Reranker, needed
 from ..core.tokens import rectangle
 
 # %% ../../nbs/reranking/08_pairs.ipynb #2ef87c1d
@@ -126,6 +127,7 @@ class Ready:
     device:object = 'cpu' # Where it computes
     more:object = None # Whatever else the engine has to know
     def __post_init__(self):
+        check_tokenizer(self.tokenizer, self.tokenizer.name_or_path)
         if self.most-self.layout.size<2: raise ValueError(f'max_length={self.most}: {self.layout.size} of these tokens belong to the layout, so nothing is left for a query and a document')
 
 # %% ../../nbs/reranking/08_pairs.ipynb #07da7053
@@ -165,12 +167,10 @@ class PairScorer(HasFiles, Reranker):
         for name in ('depth','max_length','budget'):
             if (o := getattr(self, name)) is not None and (type(o) is not int or o<1): raise ValueError(f'{who}: {name}={o!r}; expected an integer of at least 1, or None')
         object.__setattr__(self, 'adapters', (self.adapters,) if isinstance(self.adapters, str) else tuple(self.adapters))
-    def open(self) -> Ready:
-        "The network, loaded"
-        raise TypeError(f'{type(self).__name__} lacks open(self)')
-    def forward(self, ready, inputs):
-        "(n,) scores of the n rows of `inputs`, tensors on the device of the network"
-        raise TypeError(f'{type(self).__name__} lacks forward(self, ready, inputs)')
+    @needed
+    def open(self) -> Ready: "The network, loaded"
+    @needed
+    def forward(self, ready, inputs): "(n,) scores of the n rows of `inputs`, tensors on the device of the network"
     def read(self, docs):
         "What is read of each of `docs`"
         return docs.texts()
@@ -226,8 +226,7 @@ def load(self:PairScorer) -> Ready:
 def _device(self:PairScorer):
     "Where to compute"
     import torch
-    from sentence_transformers.util import get_device_name
-    device = torch.device(self.device or get_device_name())
+    device = torch.device(device_of(self.device, repr(self)))
     if self.precision in ('bfloat16','float16') and device.type=='cpu': raise ValueError(f'{self!r}: precision={self.precision!r} is for GPUs; a CPU computes in float32')
     return device
 

@@ -9,7 +9,8 @@ __all__ = ['PRP', 'EchoRank']
 import re
 from dataclasses import dataclass, field
 from fastcore.basics import patch
-from ..core.llm import LM, apart
+from ..core.llm import LM
+from ..core.saying import apart
 from ..core.rounds import once
 from .asking import Asking, Reading
 from .setwise import Comparing, _label, shown_text

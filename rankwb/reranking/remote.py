@@ -16,7 +16,7 @@ from ..core.brokers import listed_price
 from ..core.caching import Store, address
 from ..core.calls import Caller, Fault, Limits, RemoteError, Secret, Usage, caller_with_key, check_address, post_json
 from ..core.display import Markup, html_table, panel, shorten
-from ..core.llm import Failure, Reply
+from ..core.saying import Failure, Reply
 from ..core.presets import engines
 from ..core.reordering import _head, by_scores, pairs_of
 from ..core.runs import Run

@@ -13,6 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core.encoders import find_model
 from ..core.networks import loading, merge_adapter
+from ..core.products import pack
 from ..core.reordering import _head, by_order, pairs_of
 from ..core.rounds import rounds
 from ..core.runs import Run
@@ -95,11 +96,13 @@ _family = tuple(f'{n}ForConditionalGeneration' for n in ('T5','MT5','UMT5','Long
 @patch
 def _generator(self:MonoT5, folder):
     "The network of transformers"
-    try: from transformers import AutoModelForSeq2SeqLM
+    try: from transformers import AutoConfig, AutoModelForSeq2SeqLM
     except ImportError as e: raise ModuleNotFoundError(f'{self!r} needs transformers ({e}): pip install sentence-transformers') from None
     import torch
     given = dict(local_files_only=True, trust_remote_code=self.trust_remote_code, dtype=getattr(torch, self.precision))
-    with loading(str(folder), ()): net = AutoModelForSeq2SeqLM.from_pretrained(folder, **given)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=self.trust_remote_code)
+    if not config.is_encoder_decoder: raise ValueError(f'{folder}: this is a {type(config).__name__.removesuffix("Config")}; expected one of {", ".join(_family)}')
+    with loading(str(folder), ()): net = AutoModelForSeq2SeqLM.from_pretrained(folder, config=config, **given)
     if type(net).__name__ not in _family: raise ValueError(f'{folder}: this is a {type(net).__name__}; expected one of {", ".join(_family)}')
     for a in self.adapters: net = merge_adapter(net, find_model(a)[0])
     if type(net).__name__ in _lighter: _lighten(net)
@@ -117,7 +120,8 @@ def open(self:MonoT5) -> Ready:
     net.lm_head.weight = torch.nn.Parameter(rows)
     start = next((o for o in (net.config.decoder_start_token_id, net.generation_config.decoder_start_token_id) if o is not None), None)
     if start is None: raise ValueError(f'{folder}: nothing says with which token the decoder starts (decoder_start_token_id)')
-    return Ready(net.to(device), tokenizer, template_layout(tokenizer, self.words()), self.max_length, device, start)
+    pack(net.to(device).encoder)
+    return Ready(net, tokenizer, template_layout(tokenizer, self.words()), self.max_length, device, start)
 
 @patch
 def forward(self:MonoT5, ready, inputs):

@@ -10,9 +10,10 @@ import re, unicodedata
 from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
-from ..core.llm import Failure, Reply, apart
+from ..core.saying import Failure, Reply, apart
 from ..core.rounds import once
-from .asking import Asking, Reading, needed
+from ..core.stages import needed
+from .asking import Asking, Reading
 from .sorting import Heapsort, Sorting
 
 # %% ../../nbs/reranking/06_setwise.ipynb #7b3479b4

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from math import fsum
 from fastcore.basics import patch
 from ..core.rounds import together
-from .asking import Algorithm, _played, needed
+from ..core.stages import needed
+from .asking import Algorithm, _played
 
 # %% ../../nbs/reranking/01_sorting.ipynb #e65df19b
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..core.caching import Store, address
 from ..core.data import Docs, Queries
 from ..core.display import Markup, html_table, panel
 from ..core.pipelines import Reranker, Retriever, Stage
-from ..core.reordering import _head, by_scores, pairs_of, shares
+from ..core.reordering import _head, by_scores, check_depth, pairs_of, shares
 from ..core.runs import Run
 from .multivectors import TokenEncoder, TokenVectors, token_vectors
 from .nearest import _Sieve, _strain, floats, slack
@@ -213,7 +213,9 @@ class ColBERTReranker(Reranker):
     dtype:str = 'float16' # The vectors of documents are rounded to this, as those that `ColBERT` keeps
     depth:int|None = field(default=None, kw_only=True) # Documents of each ranking that are looked at; those below stay below. None: all
     pointwise = True
-    def __post_init__(self): _sound(self)
+    def __post_init__(self):
+        check_depth(self)
+        _sound(self)
     def _text(self): return _short(self)
 
 # %% ../../nbs/retrieval/29_late_interaction.ipynb #8adedaa7

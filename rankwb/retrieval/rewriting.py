@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
 from ..core.calls import RemoteError
-from ..core.llm import Failure, LM
+from ..core.llm import LM
+from ..core.saying import Failure
 from ..core.records import Queries
 from ..core.runs import Run
 from ..core.stages import Retriever, Rewriter, Stage
