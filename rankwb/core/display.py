@@ -23,7 +23,7 @@ def many(
     noun:str, # One of them
 ) -> str:
     "`n` of them, in words"
-    return f'{n:,} {noun}{"s"*(n!=1)}'
+    return f'{n:,} {noun}'+('' if n==1 else 's')
 
 # %% ../../nbs/core/00_display.ipynb #77fed01b
 _style = Markup('''<style>

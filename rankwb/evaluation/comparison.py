@@ -151,7 +151,8 @@ def describe(self:Comparison) -> str:
     tested,least = ~np.isnan(self.p),int(self.both.min())
     cells = f'{many(k, "pair")} × {many(m, "measure")}' + (f', {(~tested).sum()} without values' if not tested.all() else '')
     family = f'{many(tested.sum(), "test")} ({cells})' if self.family=='all' else f'{many(k, "pair")} for each measure'
-    some = f' (a pair and measure has {least:,} to {self.both.max():,} of them)' if least<self.n else ''
+    most = int(self.both.max())
+    some = f' (a pair and measure has {least:,}{f" to {most:,}" if least<most else ""} of them)' if least<self.n else ''
     return f'{self.n:,} queries{some}; test: {self.test}; {corrections[self.correction][1]} correction over {family}; {self.level:.0%} intervals'
 
 # %% ../../nbs/evaluation/05_comparison.ipynb #df6026a0
