@@ -17,7 +17,7 @@ def _extension(path): return Path(str(path).removesuffix('.gz')).suffix[1:].lowe
 def _format(path, formats, option, given):
     "The format that was given, or None where the extension says it, or else TREC"
     from rankwb.core.qrels import qrels_formats
-    from rankwb.core.records import table_formats
+    from rankwb.core.tables import table_formats
     from rankwb.core.runs import run_formats
     if given and given not in formats: raise Mistake(f'{option} {given}: expected one of {", ".join(formats)}')
     return given or (None if _extension(path) in {*table_formats,*qrels_formats,*run_formats} else 'trec')

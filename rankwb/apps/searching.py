@@ -16,7 +16,8 @@ from .measuring import _extension, _format, _reading
 def _collection(what, **columns):
     "Documents, the queries that belong to them, or None, and the run that came with them, or None"
     from rankwb.core.loading import load
-    from rankwb.core.records import Docs, table_formats
+    from rankwb.core.records import Docs
+    from rankwb.core.tables import table_formats
     if not Path(what).is_file() or _extension(what) not in table_formats:
         c = load(what)
         return c.docs,(c.queries if len(c.queries) else None),c.run
@@ -67,7 +68,8 @@ def _searched(what):
 def _asked(question, topics, format, own):
     import rankwb.core.loading # which reads topics of TREC
     from rankwb.core.questions import read_questions
-    from rankwb.core.records import Queries, table_formats
+    from rankwb.core.records import Queries
+    from rankwb.core.tables import table_formats
     if question: return Queries.of(' '.join(question))
     if topics:
         with _reading(topics, '--topics-format'):

@@ -12,7 +12,8 @@ import numpy as np, pyarrow as pa, pyarrow.compute as pc
 from fastcore.basics import patch
 from ..core.caching import Store, address
 from ..core.display import html_table, panel, shorten
-from ..core.records import Docs, table_formats
+from ..core.records import Docs
+from ..core.tables import table_formats
 
 # %% ../../nbs/retrieval/19_vectors.ipynb #badb85d7
 class Vectors:
