@@ -113,11 +113,11 @@ def renamed(
     **given, # Names of the columns that hold `id` and `text`, where they are not obvious
 ) -> pa.Table:
     "Give the columns that hold `id` and `text` these names"
-    if not table.column_names: raise ValueError(f'{path}: the file is empty')
+    if not (own := table.column_names): raise ValueError(f'{path}: the file is empty')
     for to,known in _aliases.items():
         if to in table.column_names and to not in given: continue
         found = [given[to]] if to in given else [c for c in known if c in table.column_names]
         if len(found)!=1 or found[0] not in table.column_names:
-            raise ValueError(f'{path}: which column is the {to}? It has {", ".join(table.column_names)}; say {to}=\'…\'')
+            raise ValueError(f'{path}: which column is the {to}? It has {", ".join(own)}; say {to}=\'…\'')
         table = table.rename_columns([to if c==found[0] else c for c in table.column_names])
     return table
