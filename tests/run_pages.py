@@ -1,13 +1,13 @@
 """Run notebooks beside the tests, two at a time and mildly: `python tests/run_pages.py FOLDER NOTEBOOK…` writes `0.json`, `1.json`, … as they end
 
-A process for each: a JVM, torch's threads and patched classes stay with their notebook, and a crash has a name. They are forked from one that has imported, once, what most of them do. And that is none of the
-tests': those that fork themselves need one without threads."""
+A process for each: a JVM, torch's threads and patched classes stay with their notebook, and a crash has a name. They are forked from one that has imported, once, what others
+wrote and most of them use; none of rankwb, whose modules a page defines anew. And that is none of the tests': those that fork themselves need one without threads."""
 import json,os,sys
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-common = ['nbdev.test','rankwb.all','matplotlib.pyplot','pandas','scipy.stats','torch','transformers','sentence_transformers']
+common = 'nbdev.test execnb.shell pyarrow.compute pyarrow.parquet pandas scipy.stats matplotlib.pyplot httpx jinja2 regex torch transformers sentence_transformers'.split()
 
 def run(page, said):
     "One page, as nbdev_test does; what it says goes to a file"
