@@ -374,7 +374,7 @@ def test_rerank_is_what_a_notebook_does(here, own_model, monkeypatch, capfd):
     def told(*words): assert main([*words, '--json'])==0; return json.loads(capfd.readouterr().out)
     run = Run.read(here/'bm25.trec').attach(Queries.from_dict({'1':'running total', '2':'byte code'}), Docs.from_records(docs))
     expected = CrossEncoder(own_model)(run)
-    assert [r.ids for r in expected]!=[r.ids for r in run]
+    assert not {*expected.scores.tolist()} & {*run.scores.tolist()} # random weights may leave so few documents in their order
     found = told(*words)['queries']
     assert [[(d['id'],d['text'],d['score']) for d in q['documents']] for q in found]==[[(d, run.docs[d].text, pytest.approx(s, abs=1e-5)) for d,s in r] for r in expected]
     assert told('index', 'docs.jsonl', '--out', 'docs.index')['documents']==3
