@@ -6,7 +6,7 @@
 Docstrings of the Python standard library, from one line to many, drawn with a seed from the collection `stdlib`, by all-MiniLM-L6-v2. Every
 system runs in a process of its own; they take turns, one call each. One round warms up, then the median of the others counts, and ratios are
 of CPU time. Positions are what the network computed for each token of a text: what is above 1 is padding. The last line is what nobody can
-do without: the products of matrices of the network for all tokens, without padding, attention and all the rest. Peak memory is that of the
+do without: the products of matrices of the network for all tokens, by PyTorch, without padding, attention and all the rest. Peak memory is that of the
 whole process. The last column says what the vectors have to do with each other.
 """
 import argparse
@@ -30,10 +30,15 @@ def counted(model, call):
         return call()
     return {'all': run, 'positions': lambda: seen}
 
+def plain():
+    "The network as sentence-transformers loads it"
+    from sentence_transformers import SentenceTransformer
+    from rankwb.core.encoders import find_model
+    return SentenceTransformer(str(find_model('all-MiniLM-L6-v2')[0]), device='cpu', local_files_only=True)
+
 def sentence_transformers(size):
     def system(a):
-        from rankwb.core.encoders import Encoder
-        some,model = texts(a.texts),Encoder('all-MiniLM-L6-v2').load()
+        some,model = texts(a.texts),plain()
         return counted(model, lambda: model.encode_document(some, batch_size=size, show_progress_bar=False))
     return system
 
@@ -44,8 +49,7 @@ def encoder(a):
 
 def products(a):
     import torch
-    from rankwb.core.encoders import Encoder
-    model = Encoder('all-MiniLM-L6-v2').load()
+    model = plain()
     tokens = sum(len(model.tokenizer(t, truncation=True, max_length=model.max_seq_length)['input_ids']) for t in texts(a.texts))
     weights = [m.weight for m in model[0].modules() if isinstance(m, torch.nn.Linear)][:-1] # without the pooler, which is not used
     inputs = {n: torch.randn(1024, n) for n in {w.shape[1] for w in weights}}

@@ -131,8 +131,8 @@ def alone(a):
 def unpacked(a):
     "The same, with the matrix products that PyTorch takes"
     from rankwb.core import hf
-    from rankwb.reranking import seq2seq
-    hf.pack = seq2seq.pack = lambda net: net
+    from rankwb.reranking import cross_encoder, seq2seq
+    hf.pack = seq2seq.pack = cross_encoder.pack = lambda net: net
     return ours()(a)
 
 def sentence_transformers(a):
@@ -196,7 +196,7 @@ def products(a):
         return np.array([n*2.*2048*d*wide])
     return {'all': work}
 
-SYSTEMS = {'cross-encoder': {'rankwb': ours(), 'rankwb, ONNX': onnx(floats), 'rankwb, int8': ours(precision='int8'), 'rankwb, ONNX int8': onnx(eight), 'sentence-transformers': sentence_transformers, 'rerankers': rerankers, 'Rankify': rankify, 'products': products},
+SYSTEMS = {'cross-encoder': {'rankwb': ours(), 'rankwb, products of PyTorch': unpacked, 'rankwb, ONNX': onnx(floats), 'rankwb, int8': ours(precision='int8'), 'rankwb, ONNX int8': onnx(eight), 'sentence-transformers': sentence_transformers, 'rerankers': rerankers, 'Rankify': rankify, 'products': products},
            'monot5': {'rankwb': ours(), 'rankwb, products of PyTorch': unpacked, 'rerankers': rerankers, 'rank_llm': rank_llm, 'Rankify': rankify, 'products': products},
            'yesno': {'rankwb': ours(), 'rankwb, products of PyTorch': unpacked, 'rankwb, nothing shared': alone, 'rerankers': mxbai, 'products': products}}
 
