@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest
 from rankwb.core.caching import Store
-from rankwb.core.hf import HF, _multiplying, open_lm
+from rankwb.core.hf import HF, open_lm
 from rankwb.core.saying import Failure, until
 from rankwb.core.prefixes import following, shared
-from rankwb.core.products import has_onednn
+from rankwb.core.products import has_onednn, pack
 from small import alone # noqa: F401, `alone` is a fixture
 
 torch = pytest.importorskip('torch')
@@ -124,7 +124,7 @@ def test_layers_multiply_by_onednn_but_the_head_does_not(architecture, tmp_path)
 def test_a_network_with_code_of_its_own_keeps_its_weights():
     class Own(transformers.LlamaForCausalLM): pass
     model = Own(transformers.LlamaConfig(**small)).eval()
-    assert {o.weight.layout for o in _multiplying(model).modules() if type(o) is torch.nn.Linear}=={torch.strided}
+    assert {o.weight.layout for o in pack(model).modules() if type(o) is torch.nn.Linear}=={torch.strided}
 
 def test_a_drawn_reply_depends_on_nothing_but_its_prompt_and_seed(tmp_path):
     lm = HF(checkpoint(tmp_path/'m'), device='cpu')

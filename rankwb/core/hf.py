@@ -92,13 +92,7 @@ def open_lm(
     if getattr(net, '_is_stateful', False): raise ValueError(f'{folder}: {type(net).__name__} keeps a state instead of keys and values, in which padding leaves its traces; it cannot be asked in batches')
     for a in adapters: net = merge_adapter(net, a)
     net.generation_config = GenerationConfig(**{k: v for k in _habits if (v := getattr(net.generation_config, k, None)) is not None})
-    return _multiplying(net.to(device).eval()),check_tokenizer(AutoTokenizer.from_pretrained(folder, **given), folder)
-
-def _multiplying(net):
-    "`net` with the products of its layers by oneDNN; code that came with a model may take hold of weights, so it keeps them"
-    if type(net).__module__.startswith('transformers.'):
-        for part in (net.get_encoder(),net.get_decoder()) if net.config.is_encoder_decoder else (net.base_model,): pack(part)
-    return net
+    return pack(net.to(device).eval(), net.get_output_embeddings()),check_tokenizer(AutoTokenizer.from_pretrained(folder, **given), folder)
 
 def positions(
     net, # Of transformers

@@ -202,7 +202,7 @@ def load(self:Network):
         if self.bidirectional: see_all(model[0].model)
     if self.precision!='float32' and model.device.type=='cpu': raise ValueError(f'precision={self.precision!r} is for GPUs; a CPU computes in float32')
     self._adjust(model)
-    return model.eval() if self.trust_remote_code else pack(model.eval())
+    return pack(model.eval())
 
 @patch(as_prop=True)
 def _saved(self:Network):

@@ -26,10 +26,18 @@ def has_onednn() -> bool:
     import torch
     return platform.machine() in ('x86_64','AMD64') and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
+_known = ('torch','transformers','sentence_transformers','rankwb')
+
+def _ordinary(net):
+    "Is there no code in `net` that came with a model? Such code may take hold of weights"
+    return all(type(o).__module__.split('.')[0] in _known for o in net.modules() if next(o.children(), None) is not None)
+
 def pack(
     net, # Of torch, finished: its weights are never read but by its linear layers, and never change
+    spared=None, # A layer that stays as it is, such as a head that shares its weights with the table of words
 ): # `net` itself
-    "The same network with its matrix products by oneDNN, where there is one"
-    if has_onednn():
-        for layer in filter(_plain, net.modules()): _packed(layer)
+    "The same network with its matrix products by oneDNN, where there is one; a network with code of its own stays as it is"
+    if has_onednn() and _ordinary(net):
+        for layer in filter(_plain, net.modules()):
+            if layer is not spared: _packed(layer)
     return net

@@ -161,7 +161,7 @@ def _unpacked(self:CrossEncoder):
 def open(self:CrossEncoder) -> Ready:
     "The network, loaded"
     ready = self._unpacked()
-    if not self.trust_remote_code: pack(ready.net)
+    pack(ready.net)
     return ready
 
 # %% ../../nbs/reranking/10_cross_encoder.ipynb #50597b64
