@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 from unicodedata import bidirectional
 from ..core.answers import Answer
-from ..core.display import Markup, html_table, shorten
+from ..core.display import Markup, html_table, many, shorten
 from ..core.templates import harmless
 from ..evaluation.answers import compared, pieces
 from ..evaluation.normalising import normaliser
@@ -207,7 +207,7 @@ def why(
     if not best['answer']: return 'Nothing is left of the answer.' if text else 'The answer is empty.'
     if not best['F1']: return 'No word in common with any gold answer.'
     s,g = (Counter(best[k].split()) for k in ('answer','gold'))
-    parts = [f'{o.total()} {"word" if o.total()==1 else "words"} {w} ({_said(" ".join(o.elements()))})' for o,w in ((s-g,'too many'), (g-s,'missing')) if o]
+    parts = [f'{many(o.total(), "word")} {w} ({_said(" ".join(o.elements()))})' for o,w in ((s-g,'too many'), (g-s,'missing')) if o]
     return f'Nearest is “{_said(best["gold"])}”: {" and ".join(parts) or "the same words in another order"}.'
 
 # %% ../../nbs/rag/35_evidence.ipynb #1ab182fc
