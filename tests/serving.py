@@ -16,17 +16,23 @@ def listening(handler, base='', **fields):
 
 class Handler(BaseHTTPRequestHandler):
     "Notes who is asked, and how many at a time; a visitor that has gone is no error"
+    under_way = False
     def log_message(self, *a): pass
     def noted(self, what, answer):
         s = self.server
         with s.lock:
             s.asked.append(what)
-            n,s.now = len(s.asked),s.now+1
+            n,s.now,self.under_way = len(s.asked),s.now+1,True
             s.most = max(s.most, s.now)
         try: answer(n)
         except (BrokenPipeError,ConnectionResetError): pass
-        finally:
-            with s.lock: s.now -= 1
+        finally: self.left()
+    def left(self):
+        "Once, as soon as an answer begins: whoever has read it may ask again before this thread goes on"
+        with self.server.lock: self.server.now,self.under_way = self.server.now-self.under_way,False
+    def send_response(self, *args):
+        self.left()
+        super().send_response(*args)
     def send(self, body, status=200, headers={}):
         body = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
@@ -44,6 +50,10 @@ class Json(Handler):
         "Send `body`, or what a good service would"
         body = self.found if body is None else body
         self.send(body if isinstance(body, bytes) else json.dumps(body), status, {'Content-Type':'application/json'}|{k.replace('_', '-'): v for k,v in headers.items()})
+
+def apart(times, start, seconds):
+    "Did nothing come sooner than a call after each `seconds` since `start` can? A server that is late is no fault of who calls"
+    return all(t-start>=i*seconds-.01 for i,t in enumerate(sorted(times)))
 
 def bare(asked):
     "What was asked, without how"

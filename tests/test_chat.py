@@ -8,7 +8,7 @@ from rankwb.core.calls import Limits, RemoteError
 from rankwb.core.chat import Chat, _chances, _reaching
 from rankwb.core.llm import LM
 from rankwb.core.saying import Failure, Reply
-from serving import bare, drip, serving, well
+from serving import apart, bare, drip, serving, well
 
 key = 'sk-very-secret-key'
 fast = Limits(parallel=2, retries=3, patience=.2, timeout=1)
@@ -129,8 +129,9 @@ def test_limits():
         chat(s, limits=Limits(parallel=3)).generate([f'p{i}' for i in range(9)])
         assert s.most==3
     with served() as s:
+        start = time.monotonic()
         chat(s, limits=Limits(parallel=4, requests=600)).generate([f'p{i}' for i in range(5)])
-        assert np.diff(sorted(o['at'] for o in s.asked)).min()>.07
+        assert len(s.asked)==5 and apart([o['at'] for o in s.asked], start, .1)
     with served(lambda h, n, asked: h.give(b'', 429, Retry_After='0.6') if n==1 else h.give()) as s:
         chat(s, limits=Limits(parallel=1, patience=5)).generate(['a','b'])
         assert s.asked[1]['at']-s.asked[0]['at']>=.55
