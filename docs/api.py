@@ -33,7 +33,8 @@ def of_args(args):
 
 def default(value):
     "What a field of a dataclass is if nothing is said"
-    if not (isinstance(value, ast.Call) and text(value.func).endswith('field')): return text(value)
+    if not (isinstance(value, ast.Call) and text(value.func).endswith(('field','shown'))): return text(value)
+    if value.args: return text(value.args[0])
     given = {k.arg: text(k.value) for k in value.keywords}
     return given.get('default') or (given['default_factory']+'()' if 'default_factory' in given else '')
 

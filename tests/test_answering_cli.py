@@ -127,6 +127,25 @@ def test_what_searches_is_replayed_too(here, cli, monkeypatch, method):
     again = json.loads(out)
     assert (again['digest'], again['system'])==(first['digest'], first['system']) and first['questions']==3
 
+@pytest.mark.parametrize('name,text,format,says', [
+    ('bare.tsv', '1\ta sum\n2\ta copy\n', '', "bare.tsv, line 1: expected the names of columns, such as id and text, and it has 1, a sum; for lines of id, tab and text say --topics-format 'msmarco', or where these are names, call one of them id"),
+    ('bare.csv', '1,a sum\n', '', 'bare.csv, line 1: expected the names of columns, such as id and text, and it has 1, a sum; write such a line before the rows, or where these are names, call one of them id'),
+    ('named.tsv', 'qid\tquery\n1\ta sum\n', 'msmarco', "named.tsv, line 1: qid, query are names of columns, and lines of id, tab and text begin without them; say --topics-format 'tsv'"),
+    ('half.tsv', 'qid\ttopic\n1\ta sum\n', '', 'half.tsv: which column is the text? It has qid, topic; call one of them text'),
+    ('three.tsv', '1\ta sum\t7\n', 'msmarco', 'three.tsv, line 1: 3 columns where a line has two')], ids=lambda o: o if o.endswith('sv') else '')
+@pytest.mark.parametrize('command', [['answer'], ['search'], ['rerank','--run','other.trec','--reranker','Same()']], ids=lambda o: o[0])
+def test_questions_with_or_without_a_line_of_names(here, cli, command, name, text, format, says):
+    "What is wrong is said of the file, its line and an option that there is"
+    (here/name).write_text(text)
+    out,err,status = cli(command[0], 'docs.jsonl', *command[1:], '--topics', name, '--out', 'new.'+('jsonl' if command[0]=='answer' else 'trec'), *(['--topics-format',format] if format else []))
+    assert status and not out and says in err and err.count('\n')==1 and "='…'" not in err
+
+def test_a_line_of_names_is_read(here, cli):
+    (here/'named.tsv').write_text('qid\tquery\n1\ta sum\n')
+    (here/'bare.tsv').write_text('1\ta sum\n')
+    runs = [json.loads(cli('search', 'docs.jsonl', '--topics', name, '--json', *more)[0])['queries'] for name,*more in (('named.tsv',), ('bare.tsv','--topics-format','msmarco'))]
+    assert runs[0]==runs[1] and [(q['id'],q['text']) for q in runs[0]]==[('1','a sum')]
+
 def test_every_method_is_listed_and_told(cli):
     from rankwb.rag.named import methods
     told = json.loads(cli('methods', '--json')[0])['methods']

@@ -11,6 +11,7 @@ from rankwb.core.chat import Chat
 from rankwb.core.llm import Scripted
 from rankwb.core.records import Docs, Queries
 from rankwb.core.recorded import replay
+from rankwb.core.steps import Search, perform
 from rankwb.core.tapes import Tape
 from rankwb.core.templates import Template, templates
 from rankwb.core.traces import Call, Trace
@@ -222,6 +223,48 @@ def test_searches_are_written_down_as_they_come(tmp_path):
     with pytest.raises(KeyboardInterrupt): build()(many)
     assert len(Tape(tmp_path/'s.jsonl'))==1+128
     assert set(build()(many).to_dict().values())=={'here'} and asked==[128,128,128,44]
+
+@pytest.mark.parametrize('where', ['tape','store'])
+def test_a_broken_retriever(tmp_path, where):
+    "Its error ends the batch and says what was at work for whom; when it is mended, no search and no call is made again"
+    there = dict(tape=lambda: dict(tape=str(tmp_path/'t.jsonl'), store=Store(':memory:')), store=lambda: dict(store=Store(tmp_path/'s.sqlite')))[where]
+    asked,broken = [],[True]
+    class Index(BM25):
+        def apply(self, x):
+            asked.append((x.ids.to_pylist(), x.texts()))
+            if broken and len(asked)==2: raise ValueError("cannot read '東京'")
+            return super().apply(x)
+    build = lambda s: IterRetGen(Chat('openai/m', s.url, api_key='sk-very-secret', **there()), (Index(docs) % 2).recorded(tmp_path/'searches.jsonl'), T=2)
+    with served() as s:
+        with pytest.raises(ValueError, match="^cannot read '東京'") as e: build(s)(queries)
+        note, = e.value.__notes__
+        assert str(e.value)=="cannot read '東京'"
+        assert note.startswith("Index(k1=0.9, b=0.4) % 2 was at work for 6 questions: 'Alba', 'Bert', 'Cleo', 'Dora', 'Emil', …; ") and 'sk-very-secret' not in note
+        assert [i for i,_ in asked]==[[f'{n} · search' for n in homes]]*2 and len(s.asked)==6
+        broken.clear()
+        found = build(s)(queries)
+    assert found.to_dict()==ends and len(s.asked)==12 and sum(c.kept for c in found.trace if c.kind=='model')==6
+    assert len(asked)==3 and asked[2]==asked[1] # those of the first round were on the tape
+
+def test_a_search_names_its_question():
+    "What a retriever says of a query without words can be understood by whoever asked a question"
+    asked = Queries.from_dict({'007': 'On which river does Alba live?', 'b é': 'the of'})
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        IRCoT(Scripted(says=lambda p: 'It is the Tiber.'), BM25(docs) % 2, max_steps=1)(asked)
+    assert "finds nothing for 1 of 2 queries, of which the 'english' analyzer leaves no term: b é · search ('the of')" in str(w[0].message)
+
+def test_names_of_searches():
+    "Several of one question have names of their own, and what several questions ask for is searched once, for the first of them"
+    seen = []
+    class Index(BM25):
+        def apply(self, x):
+            seen.append(dict(zip(x.ids.to_pylist(), x.texts())))
+            return super().apply(x)
+    def work(*texts): return (yield [Search(t) for t in texts])
+    done = perform({'a': work('Alba','Bert'), 'a · search': work('Bert','Cleo'), 'b': work('Alba','Alba')}, dict(search=Index(docs) % 1))
+    assert seen==[{'a · search': 'Alba', 'a · search 2': 'Bert', 'a · search · search': 'Cleo'}]
+    assert [[ps[0].id for ps in d.value] for d in done.values()]==[['Alba 007','Bert 007'],['Bert 007','Cleo 007'],['Alba 007']*2]
 
 # Saved, and played ------------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,23 @@ def test_what_is_not_known_is_in_no_cell():
     assert (set(o.query_ids),o.unknown)==({'q0','q2'},('q1',))
     with pytest.raises(ValueError, match='different questions'): o.against(outcomes(priced(['yes']), dict(q0='yes')))
 
+def test_what_has_no_answer_is_refused_or_invented():
+    "As SQuAD 2 counts: a refusal is right and an answer wrong, whatever counts as evidence; an answer that is lost is neither"
+    p = Passage('p', 'It is a yes.')
+    texts = dict(right='yes', wrong='no', refuses='unknown', silent='', invents='yes', lost=None)
+    answers = Answers(Answer(q, '?', t, '' if t is not None else 'lost', found=(p,), shown=('p',)) for q,t in texts.items())
+    golds = dict(right='yes', wrong=['yes'], refuses=[''], silent='', invents=('',), lost='')
+    judged = Collection(Docs.from_records([dict(id='p', text=p.text)]), Queries.from_dict(dict.fromkeys(texts, '?')), Qrels.from_dict({q: dict(p=1) for q in texts}), {q: (g,) if isinstance(g, str) else tuple(g) for q,g in golds.items()})
+    for measure in ('Contains','EM',"F1(rule='squad2')"):
+        for known,evidence in ((golds,'HasEvidence'), (judged,'HasEvidence'), (judged,'ContextRecall')):
+            o = outcomes(answers, known, measure, evidence)
+            assert dict(zip(o.query_ids, o.cell))==dict(right='grounded', wrong='missed', refuses='refused', silent='refused', invents='invented', lost='unanswered') and o.unknown==()
+    assert o['refused'].query_ids.to_pylist()==['refuses','silent'] and '3 of 6 have no answer that could be found and are in no cell: 2 were refused, which is right, and 1 were answered all the same' in o._repr_html_()
+    assert o.plot().data[list(cells)].sum(axis=1).tolist()==pytest.approx([1.]) and o.to_pandas()['outcome'].tolist()==list(o.cell)
+    before = outcomes(Answers(Answer(q, '?', 'yes', found=(p,), shown=('p',)) for q in texts), golds, 'EM')
+    c = outcomes(answers, golds, 'EM').against(before)
+    assert (c.helps,c.hurts,c.both,c.neither,c.apart)==(('refuses','silent'),('wrong',),('right',),('invents',),('lost',))
+
 # influence
 
 @quick

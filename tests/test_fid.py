@@ -67,6 +67,14 @@ def test_written(folder):
             assert [o.text for o in got]==want
             assert all(o.tokens<=12 and (o.finish=='stop' or o.tokens==12) for o in got)
 
+def test_products_of_onednn(folder):
+    "Of the encoder, which does nearly all of the work; a decoder of T5 takes hold of weights"
+    import torch
+    from rankwb.core.products import has_onednn
+    packed = lambda net: {o.weight.layout!=torch.strided for o in net.modules() if type(o) is torch.nn.Linear}
+    net = FiD(folder, device='cpu').load()[0]
+    assert packed(net.encoder)=={has_onednn()} and packed(net.decoder)=={False}
+
 def test_score(folder):
     "The authors' aggregation of what they store, for answers that end and answers that are cut"
     n = lambda text: len(tokenizer().tokenize(text))

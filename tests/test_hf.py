@@ -149,7 +149,62 @@ def test_logprobs_are_those_of_the_tokens_that_were_made(tmp_path):
                 if word not in names: break # bytes that are no whole sign
                 np.testing.assert_allclose(chance, one(lm.net, ids)[-1][names[word]], atol=1e-4)
                 ids.append(names[word])
-            assert len(r.logprobs)==r.tokens
+            assert len(r.logprobs)==r.tokens-(r.finish=='stop') # the token that ends a reply is none of its text
+
+def thinks_aloud(folder):
+    "A model that begins and ends thoughts wherever it likes, and writes special tokens"
+    path = checkpoint(folder, vocab_size=len(tokenizer())+3)
+    t = transformers.AutoTokenizer.from_pretrained(path)
+    t.add_tokens(['<think>','</think>'])
+    t.add_tokens(['[M]'], special_tokens=True)
+    t.save_pretrained(path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(path)
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        for i in range(len(t)): head[i] *= .5 if '\ufffd' in t.decode([i]) else 1
+        for o in ('</think>','[M]','</s>'): head[t.convert_tokens_to_ids(o)] *= 1.8
+    model.save_pretrained(path)
+    return HF(path, device='cpu', store=Store(':memory:'))
+
+def special(t): return {*t.all_special_ids, t.convert_tokens_to_ids('[M]')}
+
+def of_the_text(t, made, end, think, stop, raw):
+    "Places of the tokens of the text among those that were made, by their bytes"
+    from tokenizers import pre_tokenizers
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+    byte,own = {c: b for b,c in bytes_to_unicode().items()},t.get_added_vocab()
+    spell = lambda i: b'' if not raw and i in special(t) else (o.encode() if (o := t.convert_ids_to_tokens(i)) in own else bytes(byte[c] for c in o))
+    spelled = [spell(i) for i in (made[:-1] if raw and made[-1]==end else made)]
+    whole,at,start = b''.join(spelled),np.cumsum([0, *map(len, spelled)]),0
+    before,close,after = whole.partition(b'</think>')
+    if not raw and (think or whole.lstrip().startswith(b'<think>') or (close and b'<think>' not in before)): start = len(whole)-len(after.lstrip())
+    cut = min([i for s in stop if (i := whole.find(s.encode(), start))>=0], default=len(whole))
+    return [i for i,(a,b) in enumerate(zip(at, at[1:])) if b>max(a, start) and a<cut] if cut>start else []
+
+@pytest.mark.parametrize('raw', [False,True])
+def test_logprobs_are_those_of_the_tokens_of_the_text(tmp_path, raw):
+    "By transformers, and by the bytes of the tokens: no thought, no special token, no stop string, no end; and what a server would tell is the same"
+    from test_chat import one as served, says, token
+    lm = thinks_aloud(tmp_path/'m')
+    t,end,some,seen = lm.tokenizer,lm.net.generation_config.eos_token_id,[f'a list of {"keys "*n}{mark}' for n in range(10) for mark in ('','<think>')],{}
+    stops = [(),('e',),('s','l','k')]
+    for stop in stops:
+        for p,r in zip(some, lm.generate(some, max_tokens=24, stop=stop, logprobs=True, raw=raw)):
+            ids = t(p)['input_ids']
+            with torch.inference_mode(): made = lm.net.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=24, do_sample=False, pad_token_id=2)[0,len(ids):].tolist()[:r.tokens]
+            told,places = one(lm.net, ids, made[:-1])[range(len(made)),made],of_the_text(t, made, end, p.endswith('<think>'), stop, raw)
+            assert len(r.logprobs)==len(places), (p, stop, r)
+            np.testing.assert_allclose([c for _,c in r.logprobs], told[places], atol=1e-4)
+            named = ''.join(w for w,_ in r.logprobs)
+            if '\ufffd' not in named: assert named.strip().startswith(r.text.strip()) and len(named.strip())<len(r.text.strip())+12
+            for what,yes in dict(thought=bool(r.reasoning), stopped=bool(r.stop), ended=made[-1]==end, special=any(i in special(t) for i in made[:-1]), all=len(places)==len(made)).items(): seen[what] = seen.get(what, 0)+yes
+            words = [t.decode([i]) for i in made if i not in special(t)]
+            if not raw and not p.endswith('<think>') and '\ufffd' not in ''.join(words) and t.decode(made, skip_special_tokens=True)==''.join(words) and words:
+                chat = served(says(''.join(words), logprobs=[token(w, float(c)) for w,c in zip(words, told[[i for i,o in enumerate(made) if o not in special(t)]])]), stop=list(stop), logprobs=True)
+                assert (chat.text,chat.reasoning,[w for w,_ in chat.logprobs])==(r.text,r.reasoning,[w for w,_ in r.logprobs])
+                seen['chat'] = seen.get('chat', 0)+1
+    assert all(seen[what]>3 for what in ('stopped','ended','special','all')), seen
+    if not raw: assert seen['thought']>5 and seen['chat']>5, seen
 
 def test_nothing_is_cut_in_silence(tmp_path):
     lm = HF(checkpoint(tmp_path/'m'), device='cpu') # its tokenizer would cut at 40 tokens, its network at 160
@@ -268,7 +323,7 @@ def test_a_decoder_begins_with_the_last_words_of_the_assistant(tmp_path):
         text,start = (p,[3]) if isinstance(p, str) else (p[0]['content'],[3,*head])
         ids = torch.tensor([t(text)['input_ids']])
         with torch.inference_mode(): made = model.generate(ids, attention_mask=torch.ones_like(ids), decoder_input_ids=torch.tensor([start]), max_new_tokens=5, do_sample=False)[0,len(start):]
-        assert r.text.strip()==t.decode(made, skip_special_tokens=True) and len(r.logprobs)==r.tokens
+        assert r.text.strip()==t.decode(made, skip_special_tokens=True) and len(r.logprobs)==sum(int(o) not in t.all_special_ids for o in made)
     end = t(text_target='A')['input_ids']
     got = lm.loglik([begun(texts[0])], ['A'])[0]
     np.testing.assert_allclose(got, one(model, t(texts[0])['input_ids'], [*head, *end[:-1]])[len(head):][range(len(end)),end], atol=2e-5, rtol=0)
@@ -336,7 +391,7 @@ def test_raw_replies_are_those_of_transformers(tmp_path):
     for a,b in zip(raw, usual):
         left = a.text
         for m in marks: left = left.replace(m, '')
-        assert (a.tokens,a.logprobs)==(b.tokens,b.logprobs) and (left==b.text or '\ufffd' in left)
+        assert a.tokens==b.tokens and tuple((w,p) for w,p in a.logprobs if w not in marks)==b.logprobs and (left==b.text or '\ufffd' in left)
     fired = 0
     for stop in sorted({m for r in raw for m in marks if m in r.text} | {s for r in raw for i in range(0, len(r.text), 4) if (s := r.text[i:i+2]).isprintable() and s.isascii() and len(s)==2})[:24]:
         for p,r,w in zip(some, lm.generate(some, max_tokens=20, stop=stop, raw=True), raw):
@@ -354,5 +409,5 @@ def test_a_reply_goes_on_where_the_prompt_ends(kind, tmp_path):
         ids = model.tokens([prompt])[0]
         made = model.net.generate(torch.from_numpy(ids)[None], max_new_tokens=6, do_sample=False)[0].tolist()
         assert model.tokenizer.decode(made, skip_special_tokens=True)==prompt+reply.text
-        assert model.tokenizer.decode(made)==model.tokenizer.decode(ids)+''.join(w for w,_ in reply.logprobs)
+        assert prompt+reply.text==prompt+''.join(w for w,_ in reply.logprobs)
     assert any(r.text.startswith(' ') for r in found)

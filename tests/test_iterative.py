@@ -1,5 +1,5 @@
 "Methods that think, search and think again: whatever a model says they end within their budget, and all questions go on together"
-import json
+import json, warnings
 from dataclasses import dataclass, field
 from math import exp
 import pytest
@@ -13,13 +13,18 @@ from rankwb.core.records import Queries
 from rankwb.core.rankings import Run
 from rankwb.core.stages import Retriever
 from rankwb.core.templates import Template, templates
+from rankwb.rag.context import Context
+from rankwb.rag.direct import ClosedBook, Direct
 from rankwb.rag.flare import FLARE, FLAREInstruct
+from rankwb.rag.influence import influence
 from rankwb.rag.ircot import IRCoT, ircot_query, is_reasoning, without_wh
 from rankwb.rag.iter_retgen import IterRetGen
 from rankwb.rag.ralm import InContextRALM
 from rankwb.rag.react import ReAct
+from rankwb.rag.refining import Refiner
 from rankwb.rag.self_ask import SelfAsk
 from rankwb.rag.thought import ChainOfThought, SelfConsistency, answer_part
+from rankwb.rag.viewer import Reviewed
 from small import alone # noqa: F401, `alone` is a fixture
 
 docs = Docs.from_records([dict(id=f'd{i}', title=f'T{i}' if i%2 else '', text=f'Passage {i}. It is short. So the answer is: {i}.') for i in range(9)])
@@ -190,3 +195,71 @@ def test_query_of_a_draft(letters):
     assert [c.prompt for c in a.calls if c.kind=='search']==[' '.join(wanted.split())]
     b = InContextRALM(letters, Nothing(), prompt=prompt, s=6, l=7, max_tokens=12)('who')['q1']
     assert [c.prompt for c in b.calls if c.kind=='search']==['who', f'who {o.text[:6]}'[-7:].strip()]
+
+# What stands in a prompt, and what does not ---------------------------------------------------------------------------------------------
+
+many = Docs.from_records([dict(id=f'd{i}', text=f'Passage {i} of many.') for i in range(130)])
+
+@dataclass(frozen=True)
+class Deep(Retriever):
+    "Every document for a query that has letters"
+    def apply(self, queries): return Run.from_dict({q.id: {f'd{i}': 130.-i for i in range(130)} if q.text.strip('? ') else {} for q in queries}).over(queries.ids).attach(queries, many)
+
+def told(system, asked):
+    "Answers, and what was said meanwhile"
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        found = system(Queries.from_dict(asked) if isinstance(asked, dict) else asked)
+    return found,[str(o.message) for o in w]
+
+readers = {'direct': lambda lm, deep, **kw: deep >> Direct(lm, **kw), 'thought': lambda lm, deep, **kw: deep >> ChainOfThought(lm, **kw), 'iter-retgen': lambda lm, deep, **kw: IterRetGen(lm, deep, T=2, **kw)}
+
+@pytest.mark.parametrize('name', readers)
+def test_a_whole_ranking_in_a_prompt(name):
+    "It is said once for a batch, before the model is asked, and not where somebody said how many are read"
+    make,at = readers[name],[]
+    def says(p):
+        at.append(len(w))
+        return 'the answer is: x'
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        found = make(Scripted(says=says), Deep())(['Who?','Where?','When?'])
+    assert [len(a.shown) for a in found]==[130]*3 and at[0]==1 and len(w)==1
+    assert '130 passages stand in one prompt; `retriever % k` or Context(k=…) says how many are read' in str(w[0].message)
+    lm = Scripted(says=lambda p: 'the answer is: x')
+    for system in (make(lm, Deep() % 100), make(lm, Deep(), context=Context(k=130)), make(lm, Deep(), context=Context(budget=10_000))): assert told(system, 'Who?')[1]==[]
+    again = make(lm, Deep())
+    assert [len(told(again, 'Who?')[1]) for _ in range(2)]==[1,1]
+
+@pytest.mark.parametrize('name', readers)
+def test_nothing_in_a_prompt(name):
+    "One warning names the questions, however many there are, and the answers show it"
+    lm = Scripted(says=lambda p: '?' if name=='iter-retgen' else 'the answer is: ?')
+    asked = {'1':'Who?', 'b é':'?', 'c':'', **{f'e{i}': '?' for i in range(9)}}
+    found,said = told(readers[name](lm, Deep() % 3), asked)
+    assert len(said)==1 and "11 of 12 questions were answered without a passage in the prompt, as nothing was found: b é ('?'), c (''), e0 ('?'), e1 ('?'), e2 ('?'), …" in said[0]
+    assert found['b é'].finish==dict(direct='nothing found').get(name, found['1'].finish)
+    frame = found.to_pandas().set_index('query_id')
+    assert frame.loc['b é',['found','answer']].tolist()==[0,frame.loc['1','answer']] and frame.loc['b é','shown']==[] and frame.loc['1','found']==3
+    page = Reviewed(found)
+    assert page.of_kind('no passage in the prompt')==[q for q in asked if q!='1'] and 'nothing was found' in page.ask('c').snapshot()
+
+def test_a_budget_too_small_for_a_passage():
+    found,said = told(Deep() % 3 >> Direct(Scripted(says=lambda p: 'x'), context=Context(budget=1)), 'Who?')
+    assert found[0].shown==() and found[0].calls[0].note=='3 passages left out'
+    assert len(said)==1 and "1 of 1 questions were answered without a passage in the prompt, as what was found for some was left out: q1 ('Who?')" in said[0]
+
+def test_where_no_passage_is_wanted():
+    "Closed books, k=0, a refiner that leaves nothing, and a question without an answer: nothing is said of passages"
+    lm = Scripted(says=lambda p: 'x')
+    @dataclass(frozen=True)
+    class Nothing(Refiner):
+        def left(self, asked, found): return [['']*len(ps) for ps in found],()
+    for system in (ClosedBook(lm), Deep() % 3 >> Direct(lm, context=Context(k=0)), Deep() % 3 >> Nothing() >> Direct(lm)): assert told(system, ['Who?','Where?'])[1]==[]
+    found,said = told(Deep() % 3 >> Direct(Scripted(says=lambda p: 'x' if 'Who' in p[-1]['content'] else Failure('gone'))), ['Who?','?'])
+    assert len(said)==1 and '1 of 2 questions got no answer' in said[0]
+
+def test_a_variant_without_passages_is_meant():
+    "Where a page takes passages away to see what follows, nobody is warned of it"
+    found,said = told(lambda asked: influence(Direct(Scripted(says=lambda p: 'x')), (Deep() % 2)(asked), {'q1':'x'}), 'Who?')
+    assert said==[] and 'q1 · none' in found.answers.query_ids.to_pylist()

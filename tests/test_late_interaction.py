@@ -91,6 +91,19 @@ def test_checkpoint_of_stanford(build, case): check(build('stanford', **stanford
 @pytest.mark.parametrize('case', pylate)
 def test_model_of_pylate(build, case): check(build('pylate', **pylate[case][0]), build, pylate[case][1])
 
+def test_products_of_onednn(build, monkeypatch):
+    "The same vectors as without"
+    import torch
+    from rankwb.core.products import has_onednn
+    enc,layers = TokenEncoder(build('stanford'), device='cpu'),lambda: [o.weight.layout!=torch.strided for o in enc.load()[0].modules() if type(o) is torch.nn.Linear]
+    assert len(layers())>=12 and set(layers())=={has_onednn()}
+    mine = np.concatenate(enc.encode(texts, 'doc'))
+    monkeypatch.setattr(checkpoints, 'pack', lambda net: net)
+    monkeypatch.setattr(checkpoints, '_loaded', checkpoints._loaded.__wrapped__)
+    assert not any(layers())
+    plain = np.concatenate(enc.encode(texts, 'doc'))
+    assert plain.std()>.01 and np.abs(mine-plain).max()<1e-5
+
 def test_modernbert(tmp_path):
     "The network of GTE-ModernColBERT, whose tokenizer knows no types of tokens: alone, in company, and by the library"
     import torch

@@ -1,5 +1,6 @@
 "What somebody gets who installs the package and knows nothing of notebooks"
-import importlib,statistics,subprocess,sys,zipfile
+import importlib,re,statistics,subprocess,sys,zipfile
+from pathlib import Path
 from shutil import copy,copytree,ignore_patterns
 
 import pytest
@@ -41,6 +42,17 @@ def test_what_a_pipeline_may_name_has_one_meaning():
     known = {o for m in modules for o in vars(importlib.import_module(m)).values() if isinstance(o, type) and o.__module__.startswith('rankwb.') and o.__name__ in stage_types}
     named = [o for o in known if issubclass(o, tuple({c.__mro__[-2] for c in stage_types.values() if isinstance(c, type)}))]
     assert len(named)>100 and len({o.__name__ for o in named})==len(named)
+
+def test_what_a_class_lacks_is_said_in_one_place():
+    "`needed` says it for every method that a class has to write; no module writes the sentence by hand"
+    by_hand = [m for m in modules if m!='rankwb.core.stages' and re.search(r'lacks \w+\(self', Path(importlib.import_module(m).__file__).read_text(encoding='utf-8'))]
+    assert not by_hand
+    for name,method in {'core.pipelines.Combination':'combine(self, runs)', 'rag.refining.Refiner':'left(self, asked, found)', 'rag.adaptive.Triage':'judge(self, queries)', 'rag.reading.Answering':'work(self, q)',
+                        'retrieval.indexes.Index':'open(self, vectors, folder)', 'retrieval.chunking.ByDocument':'scores(self, g)', 'retrieval.scoring.Lexical':'gain(self, index)', 'retrieval.feedback.Feedback':'learn(self, index)'}.items():
+        module,cls = name.rsplit('.', 1)
+        base = getattr(importlib.import_module(f'rankwb.{module}'), cls)
+        bare = object.__new__(type('Bare', (base,), {}))
+        with pytest.raises(TypeError, match=rf'^Bare lacks {re.escape(method)}$'): getattr(bare, method.split('(')[0])(None)
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):

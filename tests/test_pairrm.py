@@ -63,6 +63,11 @@ def test_comparisons(made, fields, limits):
         scores = want.mean(1) # get_scores_from_cmps, policy max_logits
         assert PairRM(made[0], **fields).rank(q, texts).ids==[str(i) for i in np.argsort(-scores, kind='stable')]
 
+def test_products_of_onednn(made):
+    import torch
+    from rankwb.core.products import has_onednn
+    assert {o.weight.layout!=torch.strided for o in PairRM(made[0], device='cpu').load().net.modules() if type(o) is torch.nn.Linear}=={has_onednn()}
+
 def ranks_from_scores(scores): return [sorted(scores, reverse=True).index(s)+1 for s in scores] # LLM-Blender's get_ranks_from_scores
 
 def test_ranks_are_no_order(made):

@@ -111,6 +111,34 @@ def test_all_rows_come_to_the_network_once(folder, monkeypatch):
     assert scores.tolist()==[*scores[:len(pairs)], *scores[:len(pairs)][::-1]]
     assert scores[:len(pairs)].tolist()==[float(w.score([p])[0]) for p in pairs]
 
+def test_networks_that_take_turns_are_opened_once(tmp_path, monkeypatch):
+    "Three that are asked again and again; where there is no room for them the last two stay, of each kind of network"
+    import torch
+    from rankwb.core import networks
+    from rankwb.reranking.cross_encoder import CrossEncoder
+    opened = []
+    monkeypatch.setattr(networks, '_open', {})
+    monkeypatch.setattr(CrossEncoder, 'open', lambda self, own=CrossEncoder.open: opened.append(self.model) or own(self))
+    folders = [network(tmp_path/str(i), family, num_labels=1) for i,family in enumerate(('BERT','RoBERTa','ELECTRA'))]
+    stages = [CrossEncoder(f, device='cpu') for f in folders]
+    first = [s.score(pairs[:4]) for s in stages]
+    for _ in range(3):
+        for s,wanted in zip(stages, first): assert np.array_equal(s.score(pairs[:4]), wanted)
+    CrossEncoder(folders[0], device='cpu', depth=3).score(pairs[:4])
+    assert opened==folders
+    for s in stages: s.load()
+    sizes = [size for _,size,_ in networks._open.values()]
+    assert sizes==[sum(p.nbytes for p in {id(p): p for p in (*s.load().net.parameters(), *s.load().net.buffers())}.values()) for s in stages]
+
+    other = networks.kept()(lambda n: torch.nn.Linear(n, n)) # of another kind, whose first two take nothing from these
+    monkeypatch.setattr(networks, 'room', lambda device: sum(sizes))
+    other(1)
+    assert len(networks._open)==3 and stages[1].load() and stages[2].load() and opened==folders
+    monkeypatch.setattr(networks, 'room', lambda device: 0)
+    other(2)
+    for s in stages*2: s.load()
+    assert opened==folders*3 and len(networks._open)==4
+
 @pytest.mark.parametrize('budget', [1,64,300,100_000])
 def test_batches_do_not_matter(folder, budget):
     assert Weighted(folder, device='cpu', budget=budget).score(pairs).tolist()==Weighted(folder, device='cpu').score(pairs).tolist()

@@ -12,6 +12,25 @@ from test_encoders import alone, checkpoint, close, lora, net, nets, saved, text
 
 dense = {p.name: p for p in presets('dense')}
 
+@pytest.mark.parametrize('given,said,kind', [((), 'no name was given', TypeError), ((None,), 'no name was given', TypeError), ((5,), '5 is no name', TypeError), (('',), "'' is no name", ValueError), ((' \t',), r"' \\t' is no name", ValueError)], ids=['nothing','None','number','empty','blank'])
+def test_what_is_no_name(given, said, kind):
+    "Whoever is not told a name says what one looks like, and what lists them; a retriever has none, and says which classes there are"
+    import rankwb.all
+    from rankwb.core.stages import Reader, Reranker, Retriever
+    with pytest.raises(kind, match=rf"^Reranker: {said}; expected that of a preset, such as Reranker\('monot5-base'\), .*; presets\(\) shows all$"): Reranker(*given)
+    with pytest.raises(kind, match=rf"^Reader: {said}; expected that of a method, such as Reader\('direct', model, bm25 % 5\); there are: closed-book, direct, "): Reader(*given)
+    with pytest.raises(TypeError, match=r'^Retriever: stages of this kind have no names; their class makes one, such as \w+\(…\); there are .*BM25.* Dense'): Retriever(*given)
+    if not given: return
+    with pytest.raises(kind, match=rf'^{said}; expected that of a preset'): preset(*given)
+    with pytest.raises(kind, match=rf'^{said}; expected a preset, a folder, or a name on the hub'): encoder(*given)
+
+def test_names_that_are_told_by_word():
+    import rankwb.all
+    from rankwb.core.stages import Reader, Reranker, Retriever
+    assert repr(Reranker(model='monot5-base'))=="MonoT5('monot5-base')"
+    with pytest.raises(TypeError, match=r'such as BM25\(…\)'): Retriever('bm25')
+    with pytest.raises(TypeError, match=r"^Reader\('direct'\): no model was given; say which one answers"): Reader('direct')
+
 @pytest.mark.parametrize('p', presets(), ids=lambda p: p.name)
 def test_row(p):
     "What a row says can be meant"

@@ -40,7 +40,7 @@ engines = { # name → the files it is made of, and how
 
 @pytest.mark.parametrize('make,what', [
     (lambda: Reranker('monot5_base'), "no preset is called 'monot5_base'; near: monot5-base"), (lambda: Reranker('a/b'), 'no preset has this model, so say what it is: kind=, one of cross-encoder'),
-    (lambda: Reranker('/nowhere', kind='crossencoder'), "kind='crossencoder'; expected one of cross-encoder"), (lambda: Reranker(None), 'None is no name; for other models there are'),
+    (lambda: Reranker('/nowhere', kind='crossencoder'), "kind='crossencoder'; expected one of cross-encoder"), (lambda: HF(' '), "HF: model=' ' is no name; expected a folder"),
     (lambda: Reranker('monot5-base', depht=3), r"Reranker\('monot5-base'\): MonoT5 has no field 'depht'; expected depth"), (lambda: Reranker('/nowhere', kind='cross-encoder').rank('q', texts), '/nowhere: no such folder'),
     (lambda: Reranker('monot5-base').rank('q', texts), "the model 'castorini/monot5-base-msmarco' is neither a folder nor in the Hugging Face cache.* check the name and the network, or give the folder"),
     (lambda: Reranker('cohere/rerank-v3.5').rank('q', texts), 'there is no key; set COHERE_API_KEY'), (lambda: Reranker('monot5-base')('a question'), r'takes Run, not str; rank\(query, docs\) takes a question and texts'),

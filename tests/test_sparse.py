@@ -73,6 +73,30 @@ def test_equals_sentence_transformers(build, case):
         np.testing.assert_allclose(mine.toarray()[few(len(texts))], encode([texts[i] for i in few(len(texts))], batch_size=1).to_dense().numpy(), atol=1e-5, rtol=1e-5)
     assert enc.config['similarity']==st.similarity_fn_name
 
+@pytest.mark.parametrize('case', ['network','autoencoder'])
+def test_products_of_onednn(build, case, monkeypatch):
+    "The same weights as without; a layer whose weights another one reads, as in an autoencoder, is not packed"
+    import torch
+    from transformers import PreTrainedModel
+    from rankwb.core.products import has_onednn
+    enc = SparseEncoder(build(case), device='cpu')
+    within = {id(o) for n in enc.load().modules() if isinstance(n, PreTrainedModel) for o in n.modules()}
+    layers = [(id(o) in within,o.weight.layout!=torch.strided) for o in enc.load().modules() if type(o) is torch.nn.Linear]
+    assert sum(inside for inside,_ in layers)>=12 and all(packed==(inside and has_onednn()) for inside,packed in layers)
+    mine = enc.encode(texts, 'doc').toarray()
+    monkeypatch.setattr(checkpoints, 'pack', lambda net: net)
+    monkeypatch.setattr(checkpoints, '_loaded', checkpoints._loaded.__wrapped__)
+    assert not any(o.weight.layout!=torch.strided for o in enc.load().modules() if type(o) is torch.nn.Linear)
+    plain = enc.encode(texts, 'doc').toarray()
+    assert plain.std()>.01 and np.abs(mine-plain).max()<1e-5
+
+def test_terms_are_known_before_any_text(build, monkeypatch):
+    "An index that was killed before its parts were joined asks a network that has read nothing for its terms"
+    monkeypatch.setattr(checkpoints, '_loaded', checkpoints._loaded.__wrapped__)
+    for case in cases:
+        enc = SparseEncoder(build(case), device='cpu')
+        assert enc.vocabulary==([*map(str, range(64))] if case=='autoencoder' else tokenizer().convert_ids_to_tokens(range(len(tokenizer()))))
+
 def test_formula(build):
     "The code of the authors of SPLADE, on the logits of transformers"
     import torch

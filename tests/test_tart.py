@@ -52,6 +52,11 @@ def test_scores_are_those_of_the_authors(folder, instruction, most):
     np.testing.assert_allclose(TART(folder, instruction, max_length=most, device='cpu', budget=10**6).score(pairs), wanted, atol=1e-5)
     np.testing.assert_allclose(TART(folder, instruction, max_length=most, device='cpu', budget=1).score(pairs[::-9])[::-1], wanted[::-9][::-1], atol=1e-5)
 
+def test_products_of_onednn(folder):
+    import torch
+    from rankwb.core.products import has_onednn
+    assert {o.weight.layout!=torch.strided for o in TART(folder, device='cpu').load().net.modules() if type(o) is torch.nn.Linear}=={has_onednn()}
+
 def test_the_instruction_is_what_changes_the_order(folder):
     run = run_of(len(texts))
     plain,told = TART(folder, device='cpu'),TART(folder, task, device='cpu')

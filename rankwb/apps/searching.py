@@ -24,7 +24,7 @@ def _collection(what, **columns):
     if not Path(what).stat().st_size: raise Mistake(f'{what}: the file is empty, so there are no documents')
     try: return Docs.read(what, **columns),None,None
     except ValueError as e:
-        raise Mistake(re.sub(r"say (id|text)='…'", r'say --\1 COLUMN to rankwb index', str(e))) from e
+        raise Mistake(re.sub(r"say (id|text)='…'", r'say --\1 COLUMN to rankwb index', str(e)).replace("say format='msmarco'", 'end its name in .msmarco')) from e
 
 def _is_index(folder): return (folder/'bm25'/'manifest.json').is_file()
 
@@ -74,7 +74,8 @@ def _asked(question, topics, format, own):
     if topics:
         with _reading(topics, '--topics-format'):
             if not format and _has_questions(topics): return read_questions(topics, k=0).queries
-            return Queries.read(topics, _format(topics, table_formats, '--topics-format', format))
+            try: return Queries.read(topics, _format(topics, table_formats, '--topics-format', format))
+            except ValueError as e: raise ValueError(re.sub(r"say (id|text)='…'", r'call one of them \1', str(e))) from None
     if own is None: raise Mistake('nothing is asked: give a question, or a file of them as --topics')
     return own
 

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .batching import batched, batches, ordered, unique
 from .caching import Store, StoreError, address
 from .display import html_table, panel, shorten
-from .networks import Network
+from .networks import Network, kept
 from .prompts import fill
 from .stages import stage_types
 from .tokens import ended, padding_of, prompt_lengths, rectangle, segmented, unpadded
@@ -243,7 +243,7 @@ def _repr_html_(self:Encoder):
     return panel(html_table([('model', self.model), *told], caption='Encoder' if here else 'Encoder, its model not fetched yet'))
 
 # %% ../../nbs/core/23_encoders.ipynb #b1611dd8
-@lru_cache(maxsize=2)
+@kept()
 def _load(network, digest): return network.load()
 
 @patch

@@ -8,7 +8,6 @@ __all__ = ['HF', 'computing', 'open_lm', 'positions', 'opened_lm', 'continued', 
 # %% ../../nbs/core/41_hf.ipynb #bfbc5af3
 import time
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -17,7 +16,7 @@ from .caching import address
 from .encoders import _one, find_model, model_digest
 from .llm import LM
 from .saying import Failure, Numbers, thinking
-from .networks import check_tokenizer, device_of, loading, merge_adapter
+from .networks import check_tokenizer, device_of, kept, loading, merge_adapter, weight
 from .prefixes import following
 from .presets import row_of
 from .products import pack
@@ -42,6 +41,7 @@ class HF(LM):
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.model, (str,Path)): raise TypeError(f'HF: model is a {type(self.model).__name__}; expected a folder, or a name on the hub')
+        if not str(self.model).strip(): raise ValueError(f'HF: model={self.model!r} is no name; expected a folder, or a name on the hub, such as HF("Qwen/Qwen3-0.6B")')
         if self.precision not in (None, *_dtypes): raise ValueError(f'HF: precision={self.precision!r}; expected {", ".join(map(repr, _dtypes))}, or None')
         for name in ('context','budget'):
             if (o := getattr(self, name)) is not None and (type(o) is not int or o<1): raise ValueError(f'HF: {name}={o!r}; expected an integer of at least 1, or None')
@@ -70,7 +70,7 @@ def where(self:HF) -> tuple: # Name of a device, and of a precision
 @patch
 def _own_digest(self:HF):
     files = [model_digest(find_model(o, r)[0]) for o,r in [(self.model,self.revision), *((a,None) for a in self.adapters)]]
-    return address('HF 2', *files, self.where[1], str(self.chat), str(self.thinking), str(self.context))
+    return address('HF 3', *files, self.where[1], str(self.chat), str(self.thinking), str(self.context))
 
 # %% ../../nbs/core/41_hf.ipynb #c8e47934
 _habits = ('eos_token_id','pad_token_id','bos_token_id','decoder_start_token_id')
@@ -108,7 +108,7 @@ def opened_lm(
     net,tokenizer = open_lm(scorer.found[0], precision, device, [find_model(a)[0] for a in scorer.adapters], scorer.trust_remote_code)
     return net,tokenizer,device,positions(net)
 
-@lru_cache(maxsize=2)
+@kept(lambda made: weight(made[0]))
 def _opened(digest, folder, *how): return open_lm(folder, *how)
 
 # %% ../../nbs/core/41_hf.ipynb #37e3dce9

@@ -184,7 +184,7 @@ def generate(self:LM,
     n:int=1, # Replies to each prompt
     temperature:float=0., # 0: always the likeliest token
     seed:int=0, # Of the first reply, where the temperature is above 0
-    logprobs:bool=False, # Also the tokens that are made, with their log-probabilities?
+    logprobs:bool=False, # Also the tokens of the text, with their log-probabilities?
     what:str='', # Name for the progress bar
     raw:bool=False, # All that is written as one text, with thoughts and special tokens? Stop strings then count in thoughts too
 ) -> list: # m·n: `Reply`, or `Failure`

@@ -14,7 +14,8 @@ from .data import Collection
 from .files import read_bytes
 from .qrels import Qrels
 from .records import Docs, Queries
-from .tables import table_formats
+from .display import many
+from .tables import _aliases, table_formats
 from .streaming import opened
 
 # %% ../../nbs/core/10_loading.ipynb #c5877ea3
@@ -66,7 +67,8 @@ table_formats['trec'] = read_trec_text,_not_trec
 def _read_pairs(path):
     rows = [line.split('\t') for line in read_bytes(path).decode().splitlines()]
     for n,r in enumerate(rows, 1):
-        if len(r)!=2: raise ValueError(f'{path}, line {n}: {len(r)} columns where a line has two, the id and the text')
+        if len(r)!=2: raise ValueError(f'{path}, line {n}: {many(len(r), "column")} where a line has two, the id and the text')
+    if rows and rows[0][0] in _aliases['id'] and rows[0][1] in _aliases['text']: raise ValueError(f"{path}, line 1: {', '.join(rows[0])} are names of columns, and lines of id, tab and text begin without them; say format='tsv'")
     return pa.table(dict(zip(('id','text'), zip(*rows)))),''
 
 def _write_pairs(table, path, digest):

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from .algebra import continuation, intersection, union, weighted_sum
 from .diagrams import Box, Branches, Row, draw
 from .records import Docs
-from .stages import Reader, Reranker, Retriever, Rewriter, Stage, run_stage, shown, stage_types
+from .stages import Reader, Reranker, Retriever, Rewriter, Stage, needed, run_stage, shown, stage_types
 
 # %% ../../nbs/core/17_pipelines.ipynb #40491596
 def inside(
@@ -86,9 +86,8 @@ class Combination(Stage):
     def takes(self): return self.stages[0].takes
     @property
     def gives(self): return self.stages[0].gives
-    def combine(self, runs):
-        "One run of several"
-        raise TypeError(f'{type(self).__name__} lacks combine(self, runs)')
+    @needed
+    def combine(self, runs): "One run of several"
     def _text(self): return f' {self.sign} '.join(inside(s, self.level+(i>0)) for i,s in enumerate(self.stages))
     def _run(self, x, call):
         run = self.combine([call(s, x) for s in self.stages])

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from .display import html_table, panel
 from .encoders import Encoder
 from .files import json_lines
+from .stages import as_name
 
 # %% ../../nbs/core/24_presets.ipynb #5b9ff6f7
 @dataclass(frozen=True, eq=False)
@@ -74,12 +75,14 @@ def _names():
     return out
 
 # %% ../../nbs/core/24_presets.ipynb #2cf48461
+_expected = "a preset, a folder, or a name on the hub, such as 'bge-base-en-v1.5'; presets() shows what has a name"
+
 def preset(
     name:str, # Of a row, or of its model
     engine:str|None = None, # What should run it; None: anything
 ) -> Preset:
     "The row of that name; an error lists those that are near"
-    if not (found := _names().get(name)):
+    if not (found := _names().get(as_name(name, "that of a preset, such as 'bge-base-en-v1.5'; presets() shows all"))):
         lower = {n.lower(): n for n in _names()}
         near = ', '.join(lower[n] for n in get_close_matches(name.lower(), lower, 5, .5))
         raise KeyError(f'no preset is called {name!r}{near and f"; near: {near}"}; presets() shows all')
@@ -93,7 +96,7 @@ def row_of(
     engine:str, # What should run it
 ) -> Preset|None: # None for a folder or a name on the hub that has no row for this engine
     "The row for a model that needs none"
-    elsewhere = '/' in name or Path(name).is_dir()
+    elsewhere = '/' in as_name(name, _expected) or Path(name).is_dir()
     return None if elsewhere and not any(p.engine==engine for p in _names().get(name, ())) else preset(name, engine)
 
 def from_row(
@@ -116,7 +119,7 @@ def encoder(
     **changes, # Fields that should be other than in the row
 ): # An `Encoder`, or what services have instead
     "What encodes texts with the model of that name, told all that its row says"
-    rows = _names().get(name, [])
+    rows = _names().get(as_name(name, _expected), [])
     if not rows and ('/' in name or Path(name).is_dir()): return Encoder(name, **changes)
     p = next((p for p in rows if p.engine in _single), None) or preset(name)
     if p.engine not in _single: raise ValueError(f'{name!r} is a model for the engine {p.engine!r}, which gives no single vector for a text')
@@ -164,7 +167,10 @@ def _repr_html_(self:Presets):
     head = ('name','model','dim.','tokens','pooling','near','prompts','paper','licence','index','published','ran here')
     rows = [(p.name, p.published, str(p.dimensions or ''), f'{p.max_length:,}' if p.max_length else '', p.fields.get('pooling') or p.pooling,
              p.fields.get('similarity', ''), _prompts(p), _link(p), p.licence, ', '.join(p.indexes), _scores(p), p.ran) for p in self]
-    return panel(html_table(rows, head, f'{len(rows)} presets'))
+    ran = {p.ran for p in self}
+    same = f'; ran here: {ran.pop()}' if len(ran)==1 and any(ran) else ''
+    told = [j for j,h in enumerate(head) if any(r[j] for r in rows) and not (same and h=='ran here')] # what no row has, and what all have in common, needs no column
+    return panel(html_table([[r[j] for j in told] for r in rows], [head[j] for j in told], f'{len(rows)} preset'+'s'*(len(rows)!=1)+same))
 
 @patch
 def _repr_html_(self:Preset):

@@ -202,9 +202,10 @@ def read(cls:Records,
 ):
     "Read `path`; an Arrow file is mapped, not read"
     if not Path(path).is_file(): raise FileNotFoundError(f'{path}: no such file')
-    try: table,digest = table_formats[format_of(path, table_formats, format)][0](path)
+    format = format_of(path, table_formats, format)
+    try: table,digest = table_formats[format][0](path)
     except pa.ArrowInvalid as e: raise ValueError(f'{path}: {e}') from None
-    table = renamed(table, path, **columns)
+    table = renamed(table, path, format, **columns)
     if not digest: _check(table := _strings(table), path)
     return cls(table, Path(path).stem if name is None else name, digest)
 

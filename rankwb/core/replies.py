@@ -7,6 +7,7 @@ __all__ = ['replies']
 
 # %% ../../nbs/core/40_replies.ipynb #713f0976
 import hashlib, time
+from bisect import bisect_left, bisect_right
 from .saying import Reply, apart, until
 from .prefixes import _filled
 
@@ -32,9 +33,9 @@ class _Drawing:
 
 # %% ../../nbs/core/40_replies.ipynb #12960db3
 def _parted(text, think, stop, raw=False):
-    "What was said while thinking, what was said then up to a stop string, and which one that is"
+    "What was said while thinking, what was said then up to a stop string, which one that is, and where in `text` that begins"
     thought,rest = ('',text) if raw else apart('<think>'*think+text)
-    return thought,*until(rest, stop)
+    return thought,*until(rest, stop),len(text)-len(rest)
 
 class _Stopping:
     "Which rows have come to one of the strings `stop`, and after how many words"
@@ -57,7 +58,7 @@ def replies(
     room:int, # Most tokens of a reply
     stop=(), # Strings that end a reply, and do not belong to it
     temperature:float=0., # 0: always the likeliest token
-    told:bool=False, # Also the tokens that are made, with their log-probabilities?
+    told:bool=False, # Also the tokens of the text, with their log-probabilities?
     head=(), # Tokens with which the decoder of an encoder-decoder begins; they do not belong to the reply
     raw:bool=False, # All that is written as one text, with thoughts and special tokens?
 ) -> list: # m `Reply`
@@ -84,6 +85,13 @@ def _written(tokenizer, before, made, **kw):
     head,whole = (tokenizer.decode(o, **kw) for o in (before, [*before,*made]))
     return whole[len(head):] if whole.startswith(head) else tokenizer.decode(made, **kw)
 
+def _reached(write, made, start, end):
+    "Which of the tokens `made` the text that `write` makes of them has its characters from `start` to `end` from; several tokens may make one character"
+    if start==end: return range(0)
+    wanted = write(made)[:end]
+    first = bisect_right(range(len(made)), start, key=lambda n: len(write(made[:n])))-1
+    return range(first, bisect_left(range(len(made)), True, key=lambda n: write(made[:n])[:end]==wanted))
+
 def _reply(net, tokenizer, asked, before, made, at, think, stop, chances, ms, raw=False):
     "What was made after a prompt, as a `Reply`"
     ends = net.generation_config.eos_token_id
@@ -91,6 +99,9 @@ def _reply(net, tokenizer, asked, before, made, at, think, stop, chances, ms, ra
     end = next((i+1 for i,o in enumerate(made) if o in ends), None)
     n = min(o for o in (end, at, len(made)) if o is not None)
     said = made[:n-1] if raw and end==n else made[:n]
-    reasoning,text,which = _parted(_written(tokenizer, before, said, skip_special_tokens=not raw), think, stop, raw)
-    words = tuple((_written(tokenizer, [*before,*made[:i]][-16:], [o]),p) for i,(o,p) in enumerate(zip(made[:n], chances)))
+    write = lambda some: _written(tokenizer, before, some, skip_special_tokens=not raw)
+    reasoning,text,which,start = _parted(write(said), think, stop, raw)
+    unsaid = () if raw or not chances else {*tokenizer.all_special_ids, *(i for i,o in tokenizer.added_tokens_decoder.items() if o.special)}
+    at = [i for i in _reached(write, said, start, start+len(text)) if said[i] not in unsaid] if chances else ()
+    words = tuple((_written(tokenizer, [*before,*made[:i]][-16:], [made[i]]),chances[i]) for i in at)
     return Reply(text, 'stop' if which or end==n else 'length', which, asked, n, words, reasoning, ms)

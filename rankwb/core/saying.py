@@ -25,7 +25,7 @@ class Reply:
     stop:str = '' # The stop string that it came to
     asked:int = 0 # Tokens of the prompt
     tokens:int = 0 # Tokens that it made
-    logprobs:tuple = () # For each token that it made, if that was asked for: its text, and its log-probability
+    logprobs:tuple = () # For each token that something of `text` is made of, if that was asked for: its text, and its log-probability
     reasoning:str = '' # What it said to itself before, where that is told apart
     ms:float = field(default=0., compare=False) # Milliseconds that it took, its share where several were made together
     kept:bool = field(default=False, compare=False) # Was it there before?

@@ -7,13 +7,14 @@ __all__ = ['Step', 'Generate', 'Choose', 'Loglik', 'Search', 'Score', 'Unanswere
 
 # %% ../../nbs/core/45_steps.ipynb #0f258de2
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
 from .answers import passages
 from .calls import RemoteError
-from .display import shorten
+from .display import many, shorten
 from .saying import AllFailed, Failure, Numbers, Reply, prompt_text
 from .rankings import Run
 from .records import Docs, Queries
@@ -44,7 +45,7 @@ class Generate(Step):
     n:int|None = None # Replies; None: one, and no list around it
     temperature:float = 0. # 0: always the likeliest token
     seed:int = 0 # Of the first reply, where the temperature is above 0
-    logprobs:bool = False # Also the tokens that are made, with their log-probabilities?
+    logprobs:bool = False # Also the tokens of the text, with their log-probabilities?
     raw:bool = False # All that is written as one text, with thoughts and special tokens? Stop strings then count in thoughts too
     shown:tuple = () # Ids of the passages that stand in the prompt, in its order
     note:str = '' # What the trace should say of the prompt, such as what was cut
@@ -102,10 +103,19 @@ def _choose(model, steps): return _replies(lambda: model.choose([o.prompt for o 
 def _loglik(model, steps): return _replies(lambda: model.loglik([o.prompt for o in steps], [o.continuation for o in steps]))
 
 # %% ../../nbs/core/45_steps.ipynb #d36f7115
-def _search(retriever, steps, call):
+def _called(ids, what):
+    "A name for each thing that the questions `ids` ask for, which begins with that of the question"
+    n = Counter()
+    def name(q):
+        n[q] += 1
+        return f'{q} · {what}'+(f' {n[q]}' if n[q]>1 else '')
+    return [name(q) for q in ids]
+
+def _search(retriever, steps, call, ids):
     "Passages for each step; a query that several ask for is searched once"
-    texts,start = list(dict.fromkeys(o.prompt for o in steps)),time.monotonic()
-    asked = Queries.from_dict({f's{i}': t for i,t in enumerate(texts, 1)})
+    first,start = {o.prompt: q for o,q in zip(steps[::-1], ids[::-1])},time.monotonic()
+    texts = list(dict.fromkeys(o.prompt for o in steps))
+    asked = Queries.from_dict(dict(zip(_called([first[t] for t in texts], 'search'), texts)))
     kept = hasattr(retriever, 'knows') and retriever.knows(asked)
     try: run = call(retriever, asked)
     except RemoteError as e: return [Failure(e)]*len(steps),0.
@@ -116,12 +126,13 @@ def _search(retriever, steps, call):
     return [by[o.prompt] for o in steps],0. if kept else 1000*(time.monotonic()-start)/len(steps)
 
 # %% ../../nbs/core/45_steps.ipynb #6ad157a2
-def _score(reranker, steps):
+def _score(reranker, steps, ids):
     "The scores of the passages of each step"
-    owners,began = [(f's{i}',p) for i,s in enumerate(steps) for p in s.passages],time.perf_counter()
+    names = _called(ids, 'score')
+    owners,began = [(n,p) for n,s in zip(names, steps) for p in s.passages],time.perf_counter()
     if not owners: return [Numbers.of(())]*len(steps)
     docs = Docs.from_records(dict(id=str(j), title=p.title, text=p.text) for j,(_,p) in enumerate(owners))
-    queries = Queries.from_dict({f's{i}': s.prompt for i,s in enumerate(steps)})
+    queries = Queries.from_dict({n: s.prompt for n,s in zip(names, steps)})
     run = Run.from_columns([q for q,_ in owners], [str(j) for j in range(len(owners))], np.zeros(len(owners)), order='given').over(queries.ids).attach(queries, docs)
     try: found = run_stage(reranker, run)
     except RemoteError as e: return [Failure(e)]*len(steps)
@@ -204,11 +215,18 @@ def take(self:Done, query, step, o, model, ms, last):
     return told if several else told[0]
 
 # %% ../../nbs/core/45_steps.ipynb #ecc21a1e
-_ask = {Generate:_generate, Choose:_choose, Loglik:_loglik, Score:_score}
+_ask = {Generate:_generate, Choose:_choose, Loglik:_loglik}
 
-def _asked(source, steps, call):
-    "Answers to steps of one kind, and the milliseconds of each where the answer does not tell"
-    return _search(source, steps, call) if isinstance(steps[0], Search) else (_ask[type(steps[0])](source, steps),0.)
+def _asked(source, steps, call, ids):
+    "Answers to steps of one kind, each for the question of that id, and the milliseconds of each where the answer does not tell"
+    try:
+        if isinstance(steps[0], Search): return _search(source, steps, call, ids)
+        return (_score(source, steps, ids) if isinstance(steps[0], Score) else _ask[type(steps[0])](source, steps)),0.
+    except RemoteError: raise
+    except Exception as e:
+        some = list(dict.fromkeys(ids))
+        e.add_note(f'{source!r} was at work for {many(len(some), "question")}: {", ".join(map(repr, some[:5]))}{", …" if len(some)>5 else ""}; what stores and tapes were told before is on them')
+        raise
 
 def perform(
     works:dict, # Query id → generator that yields lists of `Step`s and is sent their answers
@@ -221,7 +239,7 @@ def perform(
         groups,answers = {},[None]*len(asked)
         for j,(_,s) in enumerate(asked): groups.setdefault((type(s),s.by,s._how()), []).append(j)
         for (_,by,_),js in groups.items():
-            found,ms = _asked(sources[by], [asked[j][1] for j in js], call)
+            found,ms = _asked(sources[by], [asked[j][1] for j in js], call, [ids[asked[j][0]] for j in js])
             for j,o in zip(js, found): answers[j] = o,ms
         last = {i: len(done[ids[i]].trace)-1 for i,_ in asked}
         for i in last: done[ids[i]].rounds += 1

@@ -110,10 +110,12 @@ _aliases = dict(id=('id','_id','docno','doc_id','docid','qid','query_id','query-
 def renamed(
     table:pa.Table, # As a file has it
     path, # Of the file, for messages
+    format:str=None, # Of the file: CSV and TSV begin with a line of names
     **given, # Names of the columns that hold `id` and `text`, where they are not obvious
 ) -> pa.Table:
     "Give the columns that hold `id` and `text` these names"
     if not (own := table.column_names): raise ValueError(f'{path}: the file is empty')
+    if format in ('csv','tsv') and not given and {*own}.isdisjoint(sum(_aliases.values(), ())): raise ValueError(_no_names(path, own, format))
     for to,known in _aliases.items():
         if to in table.column_names and to not in given: continue
         found = [given[to]] if to in given else [c for c in known if c in table.column_names]
@@ -121,3 +123,8 @@ def renamed(
             raise ValueError(f'{path}: which column is the {to}? It has {", ".join(own)}; say {to}=\'…\'')
         table = table.rename_columns([to if c==found[0] else c for c in table.column_names])
     return table
+
+def _no_names(path, own, format):
+    "What is said of a file whose first line has no name that is known"
+    more = "for lines of id, tab and text say format='msmarco'" if format=='tsv' else 'write such a line before the rows'
+    return f"{path}, line 1: expected the names of columns, such as id and text, and it has {', '.join(own)}; {more}, or where these are names, say id='…'"

@@ -17,7 +17,7 @@ from ..core.diagrams import Box, Branches, Row
 from ..core.llm import LM
 from ..core.presets import encoder
 from ..core.records import Queries
-from ..core.stages import Reader, Stage, completed, stage_types
+from ..core.stages import Reader, Stage, completed, needed, stage_types
 from ..core.steps import Choose, Unanswered, perform
 from ..core.templates import Template, harmless, templates
 from ..core.traces import Reading, Trace
@@ -40,9 +40,8 @@ class Triage:
     def digest(self) -> str:
         "The address of what it says"
         raise TypeError(f'{type(self).__name__} lacks digest')
-    def judge(self, queries) -> list:
-        "A `Verdict` for each of `queries`"
-        raise TypeError(f'{type(self).__name__} lacks judge(self, queries)')
+    @needed
+    def judge(self, queries) -> list: "A `Verdict` for each of `queries`"
 
 # %% ../../nbs/rag/16_adaptive.ipynb #97bbbd07
 templates['adaptive-rag'] = Template('{{ question }}', chat=False)

@@ -7,6 +7,7 @@ __all__ = ['Variant', 'run_of', 'texts_of', 'golds_of', 'is_reader', 'measured',
            'sampled', 'Influence', 'set_name', 'influence']
 
 # %% ../../nbs/rag/31_influence.ipynb #181ad8bd
+import warnings
 from dataclasses import dataclass
 from math import factorial
 from zlib import crc32
@@ -83,7 +84,9 @@ def measured(
     measures, # m `Measure`s of answers
 ) -> tuple: # `Answers`, and (m, n) values, NaN where there is no answer, or nothing to hold it against
     "Put all variants to the reader at once"
-    answers = reader(run_of(variants))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*answered without a passage') # which is what a variant is for
+        answers = reader(run_of(variants))
     golds = golds(answers) if callable(golds) else golds
     some = [i for i,v in enumerate(variants) if v.query in golds]
     values = np.full((len(measures), len(variants)), np.nan)

@@ -57,16 +57,16 @@ def _told(method, make, changes):
 # %% ../../nbs/rag/23_named.ipynb #97e09967
 def named(
     method:str, # A key of `methods`
-    model, # What is asked: a language model; a str is a preset, a folder, or a name on the hub
+    model=None, # What is asked, without which there is an error: a language model; a str is a preset, a folder, or a name on the hub
     retriever:Stage|None=None, # Queries → Run; `% k` says how many passages a search gives; None: passages come from elsewhere
     **changes, # Fields of the method that should be other than usual
 ) -> Stage: # Queries → Answers, or without a retriever Run → Answers
     "The method of that name, over `retriever`"
-    if not isinstance(method, str): raise TypeError(f'Reader: {method!r} is no name; a method is also made by its class, such as Direct(model)')
     if method not in methods:
         near = difflib.get_close_matches(method.lower().replace('_', '-'), methods, 3, .5)
         raise KeyError(f'no method is called {method!r}; {"near" if near else "there are"}: {", ".join(near or methods)}')
     make,what = methods[method],reads(method)
+    if model is None: raise TypeError(f'Reader({method!r}): no model was given; say which one answers, such as Reader({method!r}, Chat("openai/gpt-4o-mini"))')
     changes = _told(method, make, changes)
     if what=='what it finds':
         if retriever is None: raise ValueError(f'Reader({method!r}): {make.__name__} searches by itself; say with which retriever, such as bm25 % 5')
@@ -74,4 +74,4 @@ def named(
     if what=='nothing' and retriever is not None: raise ValueError(f'Reader({method!r}): {make.__name__} reads no passages, so it needs no retriever')
     return make(model, **changes) if retriever is None else retriever >> make(model, **changes)
 
-by_name(Reader, named)
+by_name(Reader, named, f"that of a method, such as Reader('direct', model, bm25 % 5); there are: {', '.join(methods)}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
 from fastcore.basics import patch
+from ..core.answering import answerable
 from ..core.answers import Answers
 from ..core.display import Markup, html_table, panel, shorten
 from ..evaluation.evaluate import evaluate
@@ -24,7 +25,9 @@ cells = { # Outcome → what it means, and its colour
     'parametric': ('right, without the evidence in the prompt', colours[0]),
     'missed':     ('wrong, with the evidence in the prompt', colours[1]),
     'absent':     ('wrong, without the evidence in the prompt', '#bbbbbb'),
-    'unanswered': ('no answer', '#555555')}
+    'unanswered': ('no answer', '#555555'),
+    'refused':    ('right, to a question that has no answer', colours[5]),
+    'invented':   ('wrong, to a question that has no answer', colours[4])}
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
@@ -32,7 +35,7 @@ class Outcomes:
     answers:Answers # The n answers, or more
     query_ids:tuple # n questions
     right:np.ndarray # (n,) 1, 0, or NaN where there is no answer
-    evidence:np.ndarray # (n,) 1, 0, or NaN where there is no answer
+    evidence:np.ndarray # (n,) 1, 0, or NaN where there is no answer, or where there can be none
     about:dict # By which measures, and from which value on
     unknown:tuple = () # Ids of questions that are left out: they have an answer, and one of the two cannot be told
     name:str = '' # Of the system
@@ -51,19 +54,22 @@ def outcomes(
     m,e = (parse_measures(o)[0] for o in (measure,evidence))
     found = evaluate(answers, collection, [m] if m==e else [m,e])
     value,there = found.values[0],found.values[-1]
-    known = ~np.isnan(value) & ~np.isnan(there)
     ids,lost = found.query_ids.to_pylist(),set(found.unanswered)
+    golds = getattr(collection, 'answers', collection)
+    none = np.array([isinstance(golds, dict) and golds.get(q) not in (None,(),[]) and not answerable(golds[q]) for q in ids], bool)
+    there = np.where(none, np.nan, there)
+    known = ~np.isnan(value) & (~np.isnan(there) | none)
     keep = [i for i,q in enumerate(ids) if known[i] or q in lost]
-    yes = lambda x: np.where(known, x, np.nan)[keep]
+    yes = lambda x, known: np.where(known, x, np.nan)[keep]
     left = tuple(q for i,q in enumerate(ids) if not known[i] and q not in lost)
-    return Outcomes(answers, tuple(ids[i] for i in keep), yes(value>=least), yes(there>0), dict(measure=str(m), evidence=str(e), least=least), left, answers.name if name is None else name)
+    return Outcomes(answers, tuple(ids[i] for i in keep), yes(value>=least, known), yes(there>0, known & ~none), dict(measure=str(m), evidence=str(e), least=least), left, answers.name if name is None else name)
 
 # %% ../../nbs/rag/30_outcomes.ipynb #f342ad27
 @patch(as_prop=True)
 def cell(self:Outcomes) -> tuple: # n keys of `cells`
     "The outcome of each question"
-    names = {(1,1):'grounded', (1,0):'parametric', (0,1):'missed', (0,0):'absent'}
-    return tuple(names.get((r,e), 'unanswered') for r,e in zip(self.right, self.evidence))
+    names = {(1,1):'grounded', (1,0):'parametric', (0,1):'missed', (0,0):'absent', (1,None):'refused', (0,None):'invented'}
+    return tuple(names.get((r, None if e!=e else e), 'unanswered') for r,e in zip(self.right, self.evidence))
 
 @patch(as_prop=True)
 def counts(self:Outcomes) -> dict: # Outcome → number of questions
@@ -89,6 +95,7 @@ def _square(o):
     rows = [('evidence in the prompt', box('grounded'), box('missed')), ('no evidence', box('parametric'), box('absent'))]
     said = f'{o.name}: right is {o.about["measure"]} ≥ {o.about["least"]:g}, evidence is {o.about["evidence"]} > 0'
     rest = [f'{n["unanswered"]:,} of {len(o):,} questions have no answer and are in no cell'] if n['unanswered'] else []
+    if k := n['refused']+n['invented']: rest += [f'{k:,} of {len(o):,} have no answer that could be found and are in no cell: {n["refused"]:,} were refused, which is right, and {n["invented"]:,} were answered all the same']
     rest += [f'{len(o.unknown):,} were left out, since it is not known what is right'] if o.unknown else []
     return html_table(rows, ['','right','wrong'], said)+Markup('').join(Markup('<div class="cap">{}</div>').format(r) for r in rest)
 
@@ -102,7 +109,7 @@ def _repr_html_(self:Outcomes, most=20):
     return panel(_square(self), *(listed(c) for c,n in self.counts.items() if n))
 
 @patch
-def __repr__(self:Outcomes): return f'Outcomes({self.name!r}, {", ".join(f"{n:,} {c}" for c,n in self.counts.items())})'
+def __repr__(self:Outcomes): return f'Outcomes({self.name!r}, {", ".join(f"{n:,} {c}" for c,n in self.counts.items() if n or c not in ("refused","invented"))})'
 
 @patch
 def to_pandas(self:Outcomes):
@@ -181,7 +188,7 @@ def plot(self:Outcomes,
             if not data[c].any(): continue
             ax.barh(at, data[c], .66, left=left, color=colour, label=c)
             for y,x,w in zip(at, left, data[c]):
-                if w>.03: ax.text(x+w/2, y, f'{w:.0%}', ha='center', va='center', fontsize=7, color='black' if c=='absent' else 'white')
+                if w>.03: ax.text(x+w/2, y, f'{w:.0%}', ha='center', va='center', fontsize=7, color='black' if c in ('absent','refused','invented') else 'white')
             left += data[c].to_numpy()
         ax.set(title=f'{self.about["measure"]} and {self.about["evidence"]}', xlim=(0,1))
         ax.xaxis.set_major_formatter(lambda v,_: f'{v:.0%}')

@@ -12,9 +12,10 @@ from typing import ClassVar
 from fastcore.basics import patch
 from ..core.answers import Answer, Answers, passages
 from ..core.calls import RemoteError
+from ..core.display import shorten
 from ..core.llm import LM
 from ..core.records import Queries
-from ..core.stages import Reader, Stage
+from ..core.stages import Reader, Stage, needed
 from ..core.steps import Generate, Unanswered, perform
 from ..core.templates import Template, harmless, templates
 from .context import Context
@@ -52,9 +53,8 @@ class Answering(Reader):
         if not isinstance(self.context, Context): raise TypeError(f'{who}: context is a {type(self.context).__name__}; expected a Context, such as Context(k=5)')
         for f in ('max_tokens','max_steps'):
             if (v := getattr(self, f, 1)) is not None and (type(v) is not int or v<1): raise ValueError(f'{who}: {f}={v!r}; expected an integer of at least 1')
-    def work(self, q):
-        "A generator for the `Question` q: yields lists of `Step`s, is sent their answers, returns what is `Said`"
-        raise TypeError(f'{type(self).__name__} lacks work(self, q)')
+    @needed
+    def work(self, q): "A generator for the `Question` q: yields lists of `Step`s, is sent their answers, returns what is `Said`"
     @property
     def sources(self) -> dict:
         "Who is asked: name → language model or retriever"
@@ -84,8 +84,19 @@ def asks(self:Answering,
 ) -> Generate:
     "The step that shows `question` and what of `found` fits to the model"
     packed = self.context.pack(found, self.model)
+    self._count(len(packed.passages))
     shown = (self.prompt if prompt is None else prompt).render(question=harmless(question), passages=packed.passages, **values)
     return Generate(shown, self.max_tokens, shown=packed.ids, note=packed.note, what=what)
+
+# %% ../../nbs/rag/01_reading.ipynb #ae420374
+_many = 100 # passages in a prompt
+
+@patch
+def _count(self:Answering, n):
+    "A warning, once for a batch, if `n` passages are in a prompt and nobody said how many may be"
+    if n<=_many or self.context.k is not None or self.context.budget is not None or self.__dict__.get('_crowded'): return
+    self.__dict__['_crowded'] = True
+    warnings.warn(f'{self!r}: {n:,} passages stand in one prompt; `retriever % k` or Context(k=…) says how many are read')
 
 # %% ../../nbs/rag/01_reading.ipynb #ff95bf0b
 @patch
@@ -111,19 +122,20 @@ def _answer(self:Answering, q, done):
     found,said = tuple(({p.id: p for p in q.passages} | done.found).values()),done.value
     if isinstance(said, Unanswered): return Answer(q.id, q.text, None, str(said), 'failed', found, calls=done.trace)
     if not isinstance(said, Said) or not isinstance(said.text, str): raise TypeError(f'{type(self).__name__}.work returned {said!r} for {q.id!r}; expected Said(text), with a text that is a str')
-    return Answer(q.id, q.text, said.text, '', said.finish, found, tuple(said.shown), done.trace, said.about)
+    return Answer(q.id, q.text, said.text, '', said.finish or ('' if found or self.takes=='Queries' else 'nothing found'), found, tuple(said.shown), done.trace, said.about)
 
 @patch
 def apply(self:Answering,
     x, # A run, or questions
 ) -> Answers:
-    "An answer to each question; a warning counts those without one, and what could not be read"
-    asked = self.questions(x)
+    "An answer to each question; warnings count those without one, what could not be read, and those that had no passage before them"
+    asked,self.__dict__['_crowded'] = self.questions(x),False
     done = perform({q.id: self._begun(q) for q in asked}, self.sources)
     found = Answers((self._answer(q, done[q.id]) for q in asked), repr(self))
     lost,n = found.unsure,found.trace.counts
     if lost and len(lost)==len(found): raise RemoteError(f'{self!r}: none of {len(found):,} questions got an answer; the first: {found[0].error}')
     if lost or n['repaired'] or n['failed']: warnings.warn(self._warning(found), stacklevel=5)
+    if bare := self._bare(found): warnings.warn(bare, stacklevel=5)
     return found
 
 @patch
@@ -131,3 +143,14 @@ def _warning(self:Answering, found):
     n,notes = found.trace.counts,', '.join(f'{k} × {note}' for note,k in list(found.trace.notes.items())[:4])
     return (f'{self!r}: {len(found.unsure):,} of {len(found):,} questions got no answer; of {len(found.trace):,} calls {n["repaired"]:,} were repaired and {n["failed"]:,} failed ({notes}); '
             'answers.trace shows them')
+
+# %% ../../nbs/rag/01_reading.ipynb #e1977770
+@patch
+def _bare(self:Answering, found):
+    "What is said of questions that were answered without a passage, though some were looked for; '' if there is none"
+    sought = lambda a: not a.found and any(c.kind=='search' for c in a.calls) if self.takes=='Queries' else not a.found or any(p.whole is None for p in a.found)
+    bare = [a for a in found if a.text is not None and not a.shown and sought(a)] if self.context.k!=0 else []
+    if not bare: return ''
+    names = ', '.join(f'{a.query} ({shorten(a.question, 60)!r})' for a in bare[:5])+(', …' if len(bare)>5 else '')
+    why = 'what was found for some was left out' if any(a.found for a in bare) else 'nothing was found'
+    return f'{self!r}: {len(bare):,} of {len(found):,} questions were answered without a passage in the prompt, as {why}: {names}'

@@ -17,7 +17,7 @@ from ..core.display import Markup, html_table, panel
 from ..core.encoders import Encoder, similarities
 from ..core.extractive import sentence_scores, sentences
 from ..core.presets import encoder, presets
-from ..core.stages import Reranker, Stage
+from ..core.stages import Reranker, Stage, needed
 from ..retrieval.vectors import unit
 
 # %% ../../nbs/rag/20_refining.ipynb #8c2e9204
@@ -27,9 +27,8 @@ class Refiner(Stage):
     takes,gives = 'Run','Run'
     @property
     def kind(self): return 'refiner'
-    def left(self, asked, found):
-        "For questions and their tuples of `Passage`s: what is left of each passage ('': it is not shown), a list of texts for each question; and the places of questions for which a call got no answer"
-        raise TypeError(f'{type(self).__name__} lacks left(self, asked, found)')
+    @needed
+    def left(self, asked, found): "For questions and their tuples of `Passage`s: what is left of each passage ('': it is not shown), a list of texts for each question; and the places of questions for which a call got no answer"
 
 @patch
 def _run(self:Refiner, x, call):
@@ -58,9 +57,8 @@ class Sentences(Refiner):
     def _text(self):
         told = [_called(getattr(self, f.name)) for f in fields(self) if not f.kw_only]+[f'{n}={getattr(self, n)!r}' for n in ('k','above') if n=='k' or getattr(self, n) is not None]
         return f'{type(self).__name__}({", ".join(told)})'
-    def scores(self, asked, cut):
-        "For questions and their lists of sentences: a list of scores for each"
-        raise TypeError(f'{type(self).__name__} lacks scores(self, asked, cut)')
+    @needed
+    def scores(self, asked, cut): "For questions and their lists of sentences: a list of scores for each"
     def left(self, asked, found):
         cut = [[sentences(p.text) for p in ps] for ps in found]
         scored = self.scores(asked, [[s for p in ps for s in p] for ps in cut])

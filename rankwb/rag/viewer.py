@@ -80,6 +80,7 @@ kinds = { # name → test of an answer, its exact match (NaN where there is none
     'wrong, evidence not found': _lost('nowhere'),
     'right': lambda a, em, where: em==1,
     'no answer': lambda a, em, where: a.text is None,
+    'no passage in the prompt': lambda a, em, where: a.text is not None and not a.shown,
     'a call failed': _heard('failed'),
     'a call was repaired': _heard('repaired')}
 

@@ -9,7 +9,6 @@ __all__ = ['FiD', 'passages', 'LiT5Distill', 'LiT5Score', 'ListT5']
 import re, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
@@ -18,7 +17,8 @@ from ..core.caching import address
 from ..core.encoders import _one, find_model, model_digest
 from ..core.llm import LM
 from ..core.saying import Reply, until
-from ..core.networks import check_tokenizer, device_of, loading
+from ..core.networks import check_tokenizer, device_of, kept, loading, weight
+from ..core.products import pack
 from ..core.presets import from_row
 from ..core.reordering import _head, by_scores, check_depth, pairs_of
 from ..core.runs import Run
@@ -43,7 +43,7 @@ class FiD(LM):
         if type(self.max_length) is not int or self.max_length<2: raise ValueError(f'FiD: max_length={self.max_length!r}; expected an integer of at least 2')
 
 # %% ../../nbs/reranking/17_fid.ipynb #ebccfe6f
-@lru_cache(maxsize=2)
+@kept(lambda made: weight(made[0]))
 def _load(folder, digest, precision, device):
     "Network and tokenizer; `digest` tells changed files apart"
     import torch
@@ -55,7 +55,8 @@ def _load(folder, digest, precision, device):
     with loading(folder, ()):
         net = T5ForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, precision), local_files_only=True, key_mapping=wrapped)
         tokenizer = check_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True), folder)
-    return net.to(device).eval(),tokenizer
+    pack(net.to(device).eval().encoder)
+    return net,tokenizer
 
 @patch
 def load(self:FiD):

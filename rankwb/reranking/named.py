@@ -48,7 +48,6 @@ def named(
 ) -> Reranker:
     "The reranker of that name"
     if kind not in (None, *kinds): raise ValueError(f'Reranker: kind={kind!r}; expected one of {", ".join(kinds)}')
-    if not isinstance(model, str): raise TypeError(f'Reranker: {model!r} is no name; for other models there are {", ".join(sorted({o.__name__ for o in kinds.values()}))}')
     elsewhere = '/' in model or Path(model).is_dir()
     if elsewhere and kind is None and model not in _names():
         raise ValueError(f'Reranker({model!r}): no preset has this model, so say what it is: kind=, one of {", ".join(kinds)}')
@@ -73,4 +72,4 @@ def _in_place(lm, model, kind):
     if not isinstance(lm, LM): raise TypeError(f'Reranker({model!r}): lm={lm!r}; expected a language model, such as Chat(…, api_base=…)')
     return lm
 
-by_name(Reranker, named)
+by_name(Reranker, named, "that of a preset, such as Reranker('monot5-base'), a folder, or a name on the hub; presets() shows all")

@@ -132,11 +132,13 @@ def open(self:OnnxCrossEncoder) -> Ready:
     folder,given = self.found[0],dict(local_files_only=True, trust_remote_code=self.trust_remote_code)
     (session,wanted),tokenizer,config = _session(self.network, repr(self)),AutoTokenizer.from_pretrained(folder, **given),AutoConfig.from_pretrained(folder, **given)
     with torch.device('meta'): shape = AutoModelForSequenceClassification.from_config(config, trust_remote_code=self.trust_remote_code)
-    ready = Ready(session, tokenizer, pair_layout(tokenizer), self._most(shape, tokenizer), 'cpu', dict(wanted=wanted))
+    ready = Ready(session, tokenizer, pair_layout(tokenizer), self._most(shape, tokenizer), 'cpu', dict(wanted=wanted), _size(self.network))
     n = _logits(ready, _batch(ready, [('a','b')])).shape[1]
     names = [config.id2label[i] for i in range(n)] if n==config.num_labels else [f'LABEL_{i}' for i in range(n)]
     ready.more['rule'] = label_rule(self.label, names, repr(self))
     return ready
+
+def _size(file): return sum(f.stat().st_size for f in file.parent.iterdir() if f.name.startswith(file.name)) # with its weights, where they have files of their own
 
 def _batch(ready, pairs):
     "Tensors of some pairs, padded"

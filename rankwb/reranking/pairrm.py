@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
 from ..core.networks import _weights, loading
+from ..core.products import pack
 from ..core.reordering import Pairs, _head, by_order, pairs_of
 from ..core.rounds import rounds
 from ..core.runs import Run
@@ -45,7 +46,7 @@ def open(self:PairRM) -> Ready:
     with loading(folder, ()): net = DebertaV2Model.from_pretrained(folder, dtype=dtype, local_files_only=True, key_mapping={r'^pretrained_model\.': ''})
     layout = template_layout(tokenizer, (_marks[0], *(f'{tokenizer.sep_token}{tokenizer.cls_token}{m}' for m in _marks[1:]), ''))
     head = [o.to(device, dtype) for o in _head_of(folder)]
-    return Ready(net.to(device).eval(), tokenizer, layout, self.max_length or 2048, device, (head,[known[m] for m in _marks]))
+    return Ready(pack(net.to(device).eval()), tokenizer, layout, self.max_length or 2048, device, (head,[known[m] for m in _marks]))
 
 def _head_of(folder):
     "The weights and biases of the two layers of the head"

@@ -8,7 +8,6 @@ __all__ = ['truncations', 'Layout', 'pair_layout', 'template_layout', 'longest_f
 # %% ../../nbs/reranking/08_pairs.ipynb #331c2fef
 import json, warnings
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import ClassVar
 import numpy as np
 from fastcore.basics import patch
@@ -16,7 +15,7 @@ from ..core.batching import batched, unique
 from ..core.caching import address
 from ..core.display import html_table, panel, shorten
 from ..core.encoders import HasFiles, _one, find_model, model_digest
-from ..core.networks import check_tokenizer, device_of
+from ..core.networks import check_tokenizer, device_of, kept, weight
 from ..core.presets import from_row, presets
 from ..core.reordering import Pairs, by_scores, pairs_of
 from ..core.runs import Run
@@ -120,12 +119,13 @@ def only_second(
 @dataclass(frozen=True, eq=False)
 class Ready:
     "A network that is loaded, and how it is fed"
-    net:object # Of torch; None where another library computes
+    net:object # Of torch, or what another library computes with; None: no network
     tokenizer:object # Of transformers
     layout:Layout
     most:int # Tokens that are read, those of the layout included
     device:object = 'cpu' # Where it computes
     more:object = None # Whatever else the engine has to know
+    size:int = 0 # Bytes of the weights, where `net` is not of torch
     def __post_init__(self):
         check_tokenizer(self.tokenizer, self.tokenizer.name_or_path)
         if self.most-self.layout.size<2: raise ValueError(f'max_length={self.most}: {self.layout.size} of these tokens belong to the layout, so nothing is left for a query and a document')
@@ -214,7 +214,7 @@ def _repr_html_(self:PairScorer):
     return panel(html_table(rows, caption=type(self).__name__+('' if here else ', its model not fetched yet')))
 
 # %% ../../nbs/reranking/08_pairs.ipynb #746eabe1
-@lru_cache(maxsize=2)
+@kept(lambda ready: weight(ready.net) if hasattr(ready.net, 'parameters') else (ready.size,str(ready.device)))
 def _opened(digest, device, scorer): return scorer.open()
 
 @patch

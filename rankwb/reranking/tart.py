@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from fastcore.basics import patch
 from ..core.networks import loading
+from ..core.products import pack
 from .pairs import Layout, PairScorer, Ready
 
 # %% ../../nbs/reranking/16_tart.ipynb #4ec638e4
@@ -31,7 +32,7 @@ def open(self:TART) -> Ready:
     if net.config.num_labels!=2: raise ValueError(f'{folder}: this network has {net.config.num_labels} labels; TART has two')
     begin,end = tokenizer.convert_tokens_to_ids(['<s>','</s>'])
     if begin in (None, tokenizer.unk_token_id): raise ValueError(f'{folder}: its tokenizer has no <s>, with which all that TART reads begins')
-    return Ready(net.to(device).eval(), tokenizer, Layout(((begin,),(end,),(end,))), self.max_length or 512, device)
+    return Ready(pack(net.to(device).eval()), tokenizer, Layout(((begin,),(end,),(end,))), self.max_length or 512, device)
 
 # %% ../../nbs/reranking/16_tart.ipynb #ae8e36cf
 @patch

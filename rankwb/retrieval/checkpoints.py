@@ -8,7 +8,6 @@ __all__ = ['Checkpoint', 'parts']
 # %% ../../nbs/retrieval/25_checkpoints.ipynb #e4c33360
 import hashlib, json
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 import numpy as np
@@ -18,8 +17,9 @@ from ..core.caching import address
 from ..core.display import html_table, panel
 from ..core.encoders import HasFiles, _one, _rows, _step, _tasks, model_digest
 from ..core.files import writing
-from ..core.networks import loading
+from ..core.networks import kept, loading
 from ..core.presets import preset, presets
+from ..core.products import pack
 from ..core.tokens import padding_of, rectangle
 
 # %% ../../nbs/retrieval/25_checkpoints.ipynb #44f57194
@@ -98,13 +98,15 @@ def _repr_html_(self:Checkpoint):
     return panel(html_table(rows, caption=type(self).__name__))
 
 # %% ../../nbs/retrieval/25_checkpoints.ipynb #12c6f2eb
-@lru_cache(maxsize=2)
+@kept()
 def _loaded(kind, folder, digest, device, precision, trust, told):
-    try: import torch, sentence_transformers
+    try: import torch, transformers, sentence_transformers
     except ImportError as e: raise ModuleNotFoundError(f'an encoder needs sentence-transformers ({e}): pip install sentence-transformers') from None
     with loading(folder):
         model = kind.network(folder, dict(told), device=device, trust_remote_code=trust, local_files_only=True, model_kwargs=dict(dtype=getattr(torch, precision)))
     if precision!='float32' and model.device.type=='cpu': raise ValueError(f'precision={precision!r} is for GPUs; a CPU computes in float32')
+    for net in model.modules():
+        if isinstance(net, transformers.PreTrainedModel): pack(net) # a layer around it may have its weights read by others, as those of SparseAutoEncoder are
     return model.eval()
 
 @patch

@@ -20,7 +20,7 @@ from ..core.display import Markup, html_table, panel
 from ..core.encoders import file_digest, find_model
 from ..core.pipelines import Stage, run_stage, stage_types
 from ..core.runs import Run
-from ..core.stages import _admit
+from ..core.stages import _admit, needed
 from ..core.records import take_rows
 
 # %% ../../nbs/retrieval/32_chunking.ipynb #dec375c0
@@ -217,9 +217,8 @@ class ByDocument(Stage):
         if not isinstance(s, Stage) or s.gives!='Run': raise TypeError(f'{name} takes a retriever or reranker of passages, and {s!r} is none')
         if s.takes=='Run' and self.chunker is None: raise ValueError(f'{name}: {s!r} gets documents, which have to be cut: {name}({s!r}, chunker=Chunker(150, 75))')
         if s.takes!='Run' and self.chunker is not None: raise ValueError(f'{name}: {s!r} searches what it was given; cut that, and leave chunker out here')
-    def scores(self, g):
-        "The score of each document, NaN if it is not found; `g` has scores, group, rank in the group and part of each passage, and the first row of each group"
-        raise TypeError(f'{type(self).__name__} lacks scores(self, g)')
+    @needed
+    def scores(self, g): "The score of each document, NaN if it is not found; `g` has scores, group, rank in the group and part of each passage, and the first row of each group"
 
 # %% ../../nbs/retrieval/32_chunking.ipynb #89a35661
 class MaxP(ByDocument):

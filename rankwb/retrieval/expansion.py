@@ -71,6 +71,7 @@ def network(cls:SparseEncoder,
         known = 'a SparseEncoder of sentence-transformers, a masked language model, or uniCOIL'
         raise ValueError(f'{folder}: {", ".join(kinds) or "no architecture known"}, which gives no weights of terms; expected {known}')
     if told['max_length']: model.max_seq_length = told['max_length']
+    model.encode_document(['a'], show_progress_bar=False) # a module of SPLADE learns from its first text how many terms there are
     return model
 
 # %% ../../nbs/retrieval/26_expansion.ipynb #d80cf567

@@ -16,6 +16,7 @@ from ..core.display import html_table, panel
 from ..core.pipelines import Retriever, shown
 from ..core.records import Queries
 from ..core.runs import Run
+from ..core.stages import needed
 from .inverted import InvertedIndex
 from .scoring import Explanation, Lexical, at_least_0, at_least_1, bags, in_range, share, weighted, whole
 
@@ -25,11 +26,11 @@ class Feedback(Retriever):
     ranges:ClassVar[dict] = {} # Field → `Range`
     @property
     def docs(self): return self.base.docs
+    @needed
     def learn(self,
         index:InvertedIndex, # What is searched
     ): # Function of terms and weights that were asked for, rows and scores that were found; it gives terms and weights to ask for
         "How to ask again"
-        raise TypeError(f'{type(self).__name__} lacks learn(self, index), the method of feedback')
     def _run(self, x, call):
         return call(self.base, self.expanded(x, call(self.base, x)))._like(queries=x, name=repr(self))
 

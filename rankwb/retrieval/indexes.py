@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 import numpy as np
 from ..core.caching import address
-from ..core.stages import stage_types
+from ..core.stages import needed, stage_types
 from .nearest import _area, _gpu, _kept, _rows, _searched, _Sieve, _strain, _tensor, definition, floats, longest, nearest, slack
 from .vectors import Vectors
 
@@ -33,9 +33,8 @@ class Index:
         return f'{type(self).__name__}({", ".join(o if name==fields(self)[0].name else f"{name}={o}" for name,o in told)})'
     def order(self, docs, similarity): "Which rows of `docs` its rows are, for an index that was made elsewhere"
     def make(self, vectors, folder): "Write what is needed beside `vectors` into `folder`"
-    def open(self, vectors, folder):
-        "A function of query vectors and k that gives (m, k) rows, -1 where fewer are found, and scores; `vectors` may be None where `rereads` is False"
-        raise TypeError(f'{type(self).__name__} lacks open(self, vectors, folder)')
+    @needed
+    def open(self, vectors, folder): "A function of query vectors and k that gives (m, k) rows, -1 where fewer are found, and scores; `vectors` may be None where `rereads` is False"
     @property
     def rereads(self) -> bool:
         "Are the vectors needed when it is searched?"

@@ -18,6 +18,7 @@ from ..core.data import Docs, Queries
 from ..core.display import html_table, panel
 from ..core.pipelines import Retriever
 from ..core.runs import Run
+from ..core.stages import needed
 from .analysis import Analyzer
 from .inverted import InvertedIndex
 from .selection import filler, unpacked
@@ -96,11 +97,11 @@ def in_range(
 class Lexical(Retriever):
     "A retriever whose scores are sums over terms"
     ranges:ClassVar[dict] = {} # Field → `Range`
+    @needed
     def gain(self,
         index:InvertedIndex, # What is searched
     ): # Function of a weight, the number of a term, and counts and rows of its postings; it gives as many float32, at least 0
         "What a term adds to the scores of documents"
-        raise TypeError(f'{type(self).__name__} lacks gain(self, index), the formula')
     def facts(self,
         index:InvertedIndex, # What is searched
         df:np.ndarray, # How many documents hold each of some terms
