@@ -10,7 +10,8 @@ from sphinx.util import logging
 log = logging.getLogger(__name__)
 
 def mathml(node, block):
-    tex = re.sub(r'\\dots\b', r'\\ldots', node.astext())   # docutils knows one of the two
+    tex = re.sub(r'\\dots\b', r'\\ldots', node.astext())         # docutils knows one of the two
+    tex = re.sub(r'frac(\d)(\d)', r'frac{\1}{\2}', tex)        # and reads the 12 of \frac12 as one number
     try: return tex2mathml(tex, as_block=block)
     except (MathError,IndexError) as e:
         log.warning('formula %r: %s', tex, e, location=node)

@@ -131,7 +131,6 @@ def tokenizer(self:HF):
 @patch
 def _budget(self:HF): return self.budget or (2048 if self.net.device.type=='cpu' else 32768)
 
-# %% ../../nbs/core/41_hf.ipynb #9b671c9b
 @patch(as_prop=True)
 def reads(self:HF) -> int|None: # None: there is no limit
     "Tokens that a prompt and its reply may have together"

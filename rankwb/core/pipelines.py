@@ -31,7 +31,6 @@ def _is_stage(o, sign):
     return o
 def _flat(cls, stage): return stage.stages if type(stage)==cls else (stage,)
 
-# %% ../../nbs/core/17_pipelines.ipynb #0831485b
 @dataclass(frozen=True)
 class Then(Stage):
     "One stage after the other"

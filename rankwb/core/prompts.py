@@ -26,7 +26,6 @@ def fill(
 # %% ../../nbs/core/19_prompts.ipynb #18c01a01
 def _column(records, name): return records.table[name].cast(pa.string()).fill_null('').to_pylist()
 
-# %% ../../nbs/core/19_prompts.ipynb #cef984d8
 def inputs(
     encoder, # Anything with `config['prompts']`: the prompts for `query` and `doc`, and for `title` if documents with a title have another one
     records, # `Docs` or `Queries`

@@ -28,7 +28,7 @@ class Run(Grouped):
         queries:Queries=None, # The questions, for rerankers and displays
         docs:Docs=None, # The documents, for rerankers and displays
         name:str='', # What a reader calls it
-        unsure=(), # Ids of queries whose ranking hangs on a call that got no answer; it is not kept, so that it is asked again
+        unsure=(), # Ids of queries whose ranking depends on a call that got no answer; it is not kept, so that it is asked again
     ):
         self.queries,self.docs,self.name,self.unsure = queries,docs,name,tuple(unsure)
         super().__init__(query_ids, offsets, doc_ids, codes, scores)

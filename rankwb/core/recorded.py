@@ -65,6 +65,7 @@ def knows(self:Recorded,
 @patch
 def knows(self:Cut, queries): return hasattr(self.stage, 'knows') and self.stage.knows(queries)
 
+# %% ../../nbs/core/46_recorded.ipynb #57693830
 @patch
 def _run(self:Recorded, x, call):
     keys = self._keys(x)
@@ -79,6 +80,7 @@ def _unlike(self:Recorded, text):
     near = difflib.get_close_matches(text, [o['query'] for o in self._taped._found.values() if 'query' in o], 1, 0)
     return f'{text!r}{"".join(f"; the nearest that is: {o!r}" for o in near)}'
 
+# %% ../../nbs/core/46_recorded.ipynb #f3cddd6c
 @patch
 def _write(self:Recorded, x, keys, call):
     run = call(self.retriever, x)

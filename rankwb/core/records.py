@@ -64,7 +64,7 @@ class Records:
 class Docs(Records): "The documents of a collection"
 class Queries(Records):
     "The questions of a collection"
-    unsure = () # Ids of those whose text hangs on a call that got no answer; they are not kept, so that it is asked again
+    unsure = () # Ids of those whose text depends on a call that got no answer; they are not kept, so that it is asked again
 
 # %% ../../nbs/core/03_records.ipynb #a3b8857f
 class Record(AttrDict):

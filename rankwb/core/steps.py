@@ -29,7 +29,7 @@ class Step:
     what:str = field(default='', kw_only=True) # What it is about, for the trace; '': the name of the kind
     read:object = field(default=None, kw_only=True) # Answer, or each of n replies → `Reading`, whose value the method is sent; None: it is sent the answer itself
     needed:bool = field(default=True, kw_only=True) # Is the question lost if there is no answer? If not, the method is sent the `Failure`
-    parent:int|None = field(default=None, kw_only=True) # Place, among the calls for the question, of the call that it hangs on; None: the last of the round before
+    parent:int|None = field(default=None, kw_only=True) # Place, among the calls for the question, of the call that it depends on; None: the last of the round before
     kind:ClassVar[str] = 'model' # Who is asked
     by:str = field(default='', kw_only=True) # Name of the model or the retriever; '': `kind`
     def __post_init__(self):
@@ -171,7 +171,7 @@ def _calls(query, turn, step, many, readings, parent, model, ms):
         yield c if step.kind=='model' else replace(c, ms=ms, kept=not ms) # no time passes where a tape is played
 
 # %% ../../nbs/core/45_steps.ipynb #103056da
-class Unanswered(RemoteError): "A call that a question hangs on got no answer"
+class Unanswered(RemoteError): "A call that a question depends on got no answer"
 
 def _lost(o):
     "The failure that an answer is, or that all of n replies are"

@@ -24,7 +24,6 @@ class UnicodeWords:
 # %% ../../nbs/evaluation/09_overlap.ipynb #3166afbe
 def _lacks(e, what, extra='answers'): return ModuleNotFoundError(f"{what} needs {e.name}: pip install 'rankwb[{extra}]'")
 
-# %% ../../nbs/evaluation/09_overlap.ipynb #4892d987
 def _scorer(kind, stem, words):
     try: from rouge_score import rouge_scorer,tokenizers
     except ImportError as e: raise _lacks(e, 'ROUGE') from None

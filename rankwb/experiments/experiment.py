@@ -212,7 +212,6 @@ def _value(results, j, name):
 _told = {'t':'t-test', 'wilcoxon':'Wilcoxon test', 'randomisation':'randomisation test', 'sign':'sign test', 'holm':', corrected after Holm', 'bh':', corrected after Benjamini and Hochberg', 'by':', corrected after Benjamini and Yekutieli',
          'bonferroni':', corrected after Bonferroni', None:', not corrected,'}
 
-# %% ../../nbs/experiments/02_experiment.ipynb #6d36ab94
 def notes(
     results:Results,
 ) -> list: # Sentences
@@ -263,7 +262,6 @@ def __repr__(self:Results): return self.markdown()
 _tex = str.maketrans({'\\':r'\textbackslash{}', '{':r'\{', '}':r'\}', '$':r'\$', '&':r'\&', '#':r'\#', '%':r'\%', '_':r'\_', '~':r'\textasciitilde{}', '^':r'\textasciicircum{}', '|':r'\textbar{}', '<':r'\textless{}', '>':r'\textgreater{}'})
 def _escaped(text): return text.translate(_tex).replace('▲', r'$^{\blacktriangle}$').replace('▼', r'$^{\blacktriangledown}$')
 
-# %% ../../nbs/experiments/02_experiment.ipynb #af9af376
 @patch
 def latex(self:Results,
     digits:int=3, # After the point; the leading zero is left out, as is the custom

@@ -27,7 +27,7 @@ from ..core.traces import Reading, Trace
 class Verdict:
     "What a judge says of a question"
     label:str|None # 'A': no passages, 'B': one search, 'C': several; None: there is no verdict
-    calls:Trace = field(default_factory=Trace) # That it hangs on
+    calls:Trace = field(default_factory=Trace) # That it depends on
     about:dict = field(default_factory=dict) # What else is to be told; plain JSON
     error:str = '' # Why there is none
 
@@ -169,7 +169,7 @@ def _piece(self:AdaptiveRAG): return Row((Box(repr(self.judge), 'judge'), Branch
 
 # %% ../../nbs/rag/16_adaptive.ipynb #04013429
 def _told(a, v):
-    "An answer with the verdict that it hangs on"
+    "An answer with the verdict that it depends on"
     n,about = len(v.calls),dict(judged=v.label, **v.about, **a.about)
     after = [replace(c, round=c.round+1, parent=n-1 if c.parent is None else c.parent+n) for c in a.calls] if n else a.calls
     return replace(a, calls=Trace([*v.calls, *after]), about=about)

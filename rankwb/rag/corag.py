@@ -45,9 +45,9 @@ def small_question(
 def abreast(
     works, # Generators that yield lists of steps and are sent their answers
     calls:int=0, # How many were made for the question before
-    after=(), # For each the place of the call that its first step hangs on; (): the last of the round before
+    after=(), # For each the place of the call that its first step depends on; (): the last of the round before
 ): # A generator that returns the list of their results, the place of the last call of each, and how many calls there are then
-    "`works` as one, in which each step hangs on what its own work asked last"
+    "`works` as one, in which each step depends on what its own work asked last"
     works = list(works)
     results,waiting,last = [None]*len(works),{},dict(enumerate(after))
     def go(i, answers):
