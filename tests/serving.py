@@ -61,6 +61,15 @@ def bare(asked):
 
 def well(h, n, asked): h.give()
 
+def together(k):
+    "The first `k` are answered when all of them are there, and everybody a little later"
+    all_here = threading.Barrier(k)
+    def mood(h, n, asked):
+        if n<=k: all_here.wait(10)
+        time.sleep(.1)
+        h.give()
+    return mood
+
 def drip(h, n, asked):
     "A byte now and then"
     h.send_response(200); h.send_header('Content-Length', '999'); h.end_headers()

@@ -8,7 +8,7 @@ from rankwb.core.calls import Limits, RemoteError
 from rankwb.core.chat import Chat, _chances, _reaching
 from rankwb.core.llm import LM
 from rankwb.core.saying import Failure, Reply
-from serving import apart, bare, drip, serving, well
+from serving import apart, bare, drip, serving, together, well
 
 key = 'sk-very-secret-key'
 fast = Limits(parallel=2, retries=3, patience=.2, timeout=1)
@@ -125,7 +125,7 @@ def test_drips():
     assert time.monotonic()-start<3
 
 def test_limits():
-    with served(lambda h, n, asked: (time.sleep(.1), h.give())) as s:
+    with served(together(3)) as s:
         chat(s, limits=Limits(parallel=3)).generate([f'p{i}' for i in range(9)])
         assert s.most==3
     with served() as s:

@@ -6,7 +6,7 @@ from rankwb.core.caching import Store
 from rankwb.core.data import Docs
 from rankwb.core.calls import Limits, RemoteError
 from rankwb.retrieval.remote import RemoteEncoder, providers
-from serving import apart, bare, drip, serving, well
+from serving import apart, bare, drip, serving, together, well
 
 key = 'sk-very-secret-key'
 texts = [f'text {i}' for i in range(20)]
@@ -112,8 +112,7 @@ def test_retry_after_holds_all_threads(store, small):
         assert s.asked[1]['at']-s.asked[0]['at']>=.55
 
 def test_limits(store, small):
-    slow = lambda h, n, asked: (time.sleep(.1), h.give())
-    with service(slow) as s:
+    with service(together(3)) as s:
         right(encoder(s, store, limits=Limits(parallel=3)).encode(texts))
         assert s.most==3
     with service() as s:
